@@ -1,0 +1,113 @@
+"""Bytes to event, or to Malformed: a bad record is a value with a reason, never an exception."""
+
+import json
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from agents_topics.events import METADATA_BYTES_MAX, Action, Clock, Interaction, to_ms
+from agents_topics.identifiers import key_of
+
+InputEvent = Action | Interaction
+EventType = TypeVar("EventType")
+
+
+@dataclass(frozen=True, slots=True)
+class Malformed:
+    """Why a record cannot be read: a short reason for counting, a sentence for its producer."""
+
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """An event that keeps every rule of the contract, with its key and time."""
+
+    key: str
+    at_ms: int
+    event: Any
+
+
+class Decoder:
+    """Reads the records of one topic.
+
+    >>> Decoder(Action).decode(b"t/c", b"{}").reason
+    'missing'
+    """
+
+    def __init__(self, event_type: type[InputEvent]) -> None:
+        self._validate = TypeAdapter(event_type).validator.validate_json
+
+    def decode(self, key: bytes | None, value: bytes | None) -> Decoded | Malformed:
+        """The event of a record, or why there is none."""
+        if not value:
+            return Malformed("empty", "the record has no value")
+        try:
+            event = self._validate(value)
+            at_ms = to_ms(event.occurred_at)
+        except ValidationError as problem:
+            return _malformed(problem)
+        except ValueError as problem:
+            return Malformed("time", f"occurred_at: {problem}")
+        own_key = key_of(event.tenant_id, event.conversation_id)
+        if key is None:
+            return Malformed("no_key", f"the record has no key; it must be {own_key!r}")
+        if key != own_key.encode():
+            return Malformed("key", f"the record's key is not its body's {own_key!r}")
+        if event.metadata is not None or b"\\u0000" in value:
+            problem_found = _problem_of_text(event)
+            if problem_found:
+                return problem_found
+        return Decoded(own_key, at_ms, event)
+
+
+def decode_clock(value: bytes | None) -> Clock | Malformed:
+    """The clock record of a `control` record, or why there is none."""
+    return decode_as(_CLOCK, value)
+
+
+def decode_as(adapter: TypeAdapter[EventType], value: bytes | None) -> EventType | Malformed:
+    """An event of the adapter's type, or why there is none."""
+    try:
+        return adapter.validate_json(value or b"")
+    except ValidationError as problem:
+        return _malformed(problem)
+
+
+_CLOCK = TypeAdapter(Clock)
+
+
+def _malformed(problem: ValidationError) -> Malformed:
+    first = problem.errors(include_url=False, include_context=False, include_input=False)[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return Malformed(first["type"], f"{where}: {first['msg']}" if where else first["msg"])
+
+
+def _problem_of_text(event: InputEvent) -> Malformed | None:
+    """U+0000 cannot be stored in Postgres; metadata is finite JSON of at most 4 kB."""
+    try:
+        metadata = json.dumps(event.metadata, allow_nan=False, ensure_ascii=False).encode()
+    except ValueError:
+        return Malformed("metadata", "metadata: NaN and infinity are not JSON")
+    if len(metadata) > METADATA_BYTES_MAX:
+        return Malformed("metadata", f"metadata: {len(metadata)} bytes, at most 4096")
+    for field in event.__dataclass_fields__:
+        text = getattr(event, field)
+        if isinstance(text, str) and "\0" in text:
+            return Malformed("nul", f"{field}: holds the character U+0000")
+    if b"\\u0000" in metadata and "\0" in _texts(event.metadata):
+        return Malformed("nul", "metadata: holds the character U+0000")
+    return None
+
+
+def _texts(value: Any) -> str:
+    """All texts inside a JSON value, joined."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, dict):
+        return "".join(key + _texts(held) for key, held in value.items())
+    if isinstance(value, list):
+        return "".join(_texts(held) for held in value)
+    return ""

@@ -1,0 +1,288 @@
+"""The events that cross Kafka: frozen values with their limits, validated where bytes come in.
+
+An input event names what happened and when; its limits are those of the Postgres columns it may
+reach, so that a bad one is a dead letter at the edge and never a failed insert. Output events carry
+integer milliseconds (`*_at_ms`) and exact integers, so that a replay repeats them bit for bit.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, JsonValue
+
+METADATA_BYTES_MAX = 4096
+CONVERSATION_ID_LENGTH_MAX = 200
+
+_INPUT = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False)
+_UUID = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
+_TIME = (
+    r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?"
+    r"(Z|[+-][0-9]{2}:[0-9]{2})$"
+)
+
+TenantId = Annotated[str, Field(pattern=_UUID, description="UUID in lower case with hyphens")]
+ConversationId = Annotated[
+    str,
+    Field(min_length=1, max_length=CONVERSATION_ID_LENGTH_MAX, pattern=r"^[^\x00-\x1f\x7f-\x9f]+$"),
+]
+Identifier = Annotated[str, Field(min_length=1, max_length=100)]
+Name50 = Annotated[str, Field(min_length=1, max_length=50)]
+Timestamp = Annotated[
+    str,
+    Field(pattern=_TIME, json_schema_extra={"format": "date-time"}, description="RFC 3339, zoned"),
+]
+Confidence = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0, le=2_147_483_647)]
+Amount = Annotated[float, Field(ge=0, le=1e12)]
+
+
+class DealStage(StrEnum):
+    """Where a deal stands. The open stages are ranked; a lost or stalled deal has no rank."""
+
+    PROSPECTING = "prospecting"
+    DISCOVERY = "discovery"
+    QUALIFICATION = "qualification"
+    EVALUATION = "evaluation"
+    NEGOTIATION = "negotiation"
+    CLOSED_WON = "closed_won"
+    CLOSED_LOST = "closed_lost"
+    STALLED = "stalled"
+
+
+STAGE_RANKS: dict[str, int] = {
+    stage.value: rank
+    for rank, stage in enumerate(
+        (
+            DealStage.PROSPECTING,
+            DealStage.DISCOVERY,
+            DealStage.QUALIFICATION,
+            DealStage.EVALUATION,
+            DealStage.NEGOTIATION,
+            DealStage.CLOSED_WON,
+        )
+    )
+}
+
+Stage = Literal[
+    "prospecting",
+    "discovery",
+    "qualification",
+    "evaluation",
+    "negotiation",
+    "closed_won",
+    "closed_lost",
+    "stalled",
+]
+ConfidenceSource = Literal[
+    "self_report",
+    "logprob",
+    "classifier",
+    "agreement",
+    "judge",
+    "heuristic",
+    "human",
+    "unknown",
+]
+
+
+class OutcomeStatus(StrEnum):
+    """What became of an action."""
+
+    PENDING = "pending"
+    POSITIVE = "positive"
+    NEGATIVE = "negative"
+    AMBIGUOUS = "ambiguous"
+    EXPIRED = "expired"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Action:
+    """An agent did something and said how sure it was. Topic `agent-actions`."""
+
+    __pydantic_config__ = _INPUT
+
+    event_id: Identifier
+    tenant_id: TenantId
+    conversation_id: ConversationId
+    action_type: Name50
+    predicted_confidence: Confidence
+    occurred_at: Timestamp
+    action_id: Identifier | None = None
+    outcome_type: Name50 | None = None
+    confidence_source: ConfidenceSource = "unknown"
+    deal_stage: Stage | None = None
+    interaction_count: Count | None = None
+    rep_id: Identifier | None = None
+    agent_id: Identifier | None = None
+    agent_version: Identifier | None = None
+    model: Identifier | None = None
+    cost_usd: Amount | None = None
+    latency_ms: Amount | None = None
+    metadata: dict[str, JsonValue] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interaction:
+    """Something then happened in the conversation. Topic `agent-interactions`."""
+
+    __pydantic_config__ = _INPUT
+
+    event_id: Identifier
+    tenant_id: TenantId
+    conversation_id: ConversationId
+    kind: Name50
+    occurred_at: Timestamp
+    action_id: Identifier | None = None
+    deal_stage: Stage | None = None
+    interaction_count: Count | None = None
+    channel: Annotated[str, Field(max_length=20)] | None = None
+    label: Literal["positive", "negative", "ambiguous"] | None = None
+    account_id: Identifier | None = None
+    contact_id: Identifier | None = None
+    contact_email: Annotated[str, Field(max_length=255)] | None = None
+    contact_name: Annotated[str, Field(max_length=200)] | None = None
+    persona_type: Annotated[str, Field(max_length=20)] | None = None
+    metadata: dict[str, JsonValue] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clock:
+    """A topic's time may jump to `until`. Topic `control`, one record in every partition."""
+
+    __pydantic_config__ = _INPUT
+
+    kind: Literal["clock"]
+    event_id: Identifier
+    until: Timestamp
+
+
+@dataclass(slots=True, kw_only=True)
+class Outcome:
+    """What is known of one outcome of one action; readers upsert by `id`. Topic `outcomes`.
+
+    Only a record with `is_settled` counts; it comes once per id and never changes. The settled
+    fields are a function of the admitted events; `known_at_ms` and `revision` are not.
+    """
+
+    id: str
+    tenant_id: str
+    conversation_id: str
+    action_id: str
+    action_type: str
+    outcome_type: str
+    predicted_confidence: float
+    confidence_source: str
+    status: str
+    score: float | None
+    signal_source: str | None
+    decided_by: str | None
+    created_at_ms: int
+    window_expires_at_ms: int
+    settled_at_ms: int
+    resolved_at_ms: int | None
+    known_at_ms: int | None
+    revision: int
+    is_settled: bool
+    calibrates: bool
+    is_lead: bool | None
+    expired_counts: bool
+    policy_version: str
+    deal_stage: str | None = None
+    interaction_count: int | None = None
+    rep_id: str | None = None
+    agent_id: str | None = None
+    agent_version: str | None = None
+    model: str | None = None
+    cost_usd: float | None = None
+    latency_ms: float | None = None
+    metadata: dict[str, Any] | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Promise:
+    """Resolver task `source` has written every outcome with settle time <= `until_ms`."""
+
+    source: int
+    until_ms: int
+
+
+@dataclass(slots=True, kw_only=True)
+class BinSums:
+    """Exact sums over records of one bin; confidences are integers in millionths.
+
+    `n, sp, spp, sy, spy` are over calibrating records (y = 0 or 1); `excluded_*` over those that
+    say nothing (ambiguous; expired where the policy says so). Big ones travel as decimal strings.
+    """
+
+    n: int = 0
+    sp: int = 0
+    spp: str = "0"
+    sy: int = 0
+    spy: int = 0
+    excluded_n: int = 0
+    excluded_sp: int = 0
+    excluded_spp: str = "0"
+
+
+@dataclass(slots=True, kw_only=True)
+class CalibrationUpdate:
+    """The absolute sums of one bin of one stream. Topic `calibration-updates`, compacted by key.
+
+    A stream is (tenant, action type, outcome type, window length, confidence source).
+    `counts` are the settled outcomes of this bin by status.
+    """
+
+    tenant_id: str
+    action_type: str
+    outcome_type: str
+    window_ms: int
+    confidence_source: str
+    bin_index: int
+    all: BinSums
+    lead: BinSums
+    counts: dict[str, int]
+    last_settled_at_ms: int
+
+
+@dataclass(slots=True, kw_only=True)
+class LateEvent:
+    """A record that came too late, with the time it was compared with. Topic `late-events`."""
+
+    topic: str
+    partition: int
+    offset: int
+    tenant_id: str
+    conversation_id: str
+    event_id: str
+    occurred_at_ms: int
+    reason: Literal["behind", "after_silence"]
+    compared_ms: int
+    grace_ms: int
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+
+
+def to_ms(occurred_at: str) -> int:
+    """Whole milliseconds since 1970, rounded down.
+
+    >>> to_ms("2026-01-05T00:00:00.001999Z")
+    1767571200001
+
+    Raises:
+        ValueError: no such day or time.
+    """
+    return (datetime.fromisoformat(occurred_at) - _EPOCH) // _MILLISECOND
+
+
+def to_timestamp(at_ms: int) -> str:
+    """The RFC 3339 text of a time in milliseconds.
+
+    >>> to_timestamp(1767571200001)
+    '2026-01-05T00:00:00.001Z'
+    """
+    at = _EPOCH + at_ms * _MILLISECOND
+    return at.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"

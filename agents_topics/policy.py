@@ -1,0 +1,250 @@
+"""Which interaction settles which action: the policy, a typed TOML file, versioned by event time.
+
+An action keeps for life the version in force at its occurred_at; `digest` names a version in state
+and in outcomes. The default below is the rule book of the first release.
+"""
+
+import hashlib
+import json
+import tomllib
+from bisect import bisect_right
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+
+from agents_topics.events import Name50, Timestamp, to_ms
+
+BEGINNING_OF_TIME_MS = -(2**62)
+HOUR_MS = 3_600_000
+HUMAN_LABEL = "human_label"
+
+_STRICT = ConfigDict(extra="forbid")
+
+
+class PolicyProblem(Exception):
+    """The policy file breaks a rule: says file, place and reason."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signal:
+    """An interaction of `kind` means something for an action, if the two events compare so.
+
+    `when`: `always`; `stage_above` (its stage ranks above the action's own); `stage_lost` (closed
+    lost or stalled); `count_above` (its interaction_count exceeds the action's own). The kind `*`
+    is any kind that some signal names. A missing field never makes a signal.
+    """
+
+    __pydantic_config__ = _STRICT
+
+    kind: Name50
+    when: Literal["always", "stage_above", "stage_lost", "count_above"] = "always"
+    means: Literal["positive", "negative", "ambiguous"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutcomeRule:
+    """How one type of outcome of an action is found."""
+
+    __pydantic_config__ = _STRICT
+
+    type: Name50
+    window_hours: Annotated[int, Field(ge=1, le=24 * 366)]
+    signals: tuple[Signal, ...]
+    calibrates: bool = False
+    label_window_hours: Annotated[int, Field(ge=0, le=24 * 366)] = 0
+    attribution: Literal["all", "last", "direct"] = "all"
+    score: Literal["unit", "stages"] = "unit"
+    confidence_means: Literal["success_in_window", "success_given_signal"] = "success_in_window"
+
+    @property
+    def window_ms(self) -> int:
+        """The window's length."""
+        return self.window_hours * HOUR_MS
+
+    @property
+    def settle_after_ms(self) -> int:
+        """From the action to its settle time: the longer of window and label window."""
+        return max(self.window_hours, self.label_window_hours) * HOUR_MS
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyVersion:
+    """The rules in force from a moment of event time on."""
+
+    __pydantic_config__ = _STRICT
+
+    effective_from: Timestamp | None = None
+    action_types: dict[Name50, tuple[OutcomeRule, ...]] = field(default_factory=dict)
+
+    @cached_property
+    def effective_from_ms(self) -> int:
+        """The moment in milliseconds; the first version's is the beginning of time."""
+        return to_ms(self.effective_from) if self.effective_from else BEGINNING_OF_TIME_MS
+
+    @cached_property
+    def digest(self) -> str:
+        """The first 16 hex digits of the SHA-256 of the version's content."""
+        text = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def rules_of(self, action_type: str, outcome_type: str | None) -> tuple[OutcomeRule, ...]:
+        """The outcomes that an action may have; empty where the policy knows none."""
+        rules = self.action_types.get(action_type, ())
+        return rules if outcome_type is None else tuple(r for r in rules if r.type == outcome_type)
+
+
+@dataclass(frozen=True)
+class Policy:
+    """All versions, ordered by event time."""
+
+    versions: tuple[PolicyVersion, ...]
+
+    @cached_property
+    def _starts_ms(self) -> list[int]:
+        return [version.effective_from_ms for version in self.versions]
+
+    def version_at(self, at_ms: int) -> PolicyVersion:
+        """The version in force at a moment of event time."""
+        return self.versions[bisect_right(self._starts_ms, at_ms) - 1]
+
+    @cached_property
+    def by_digest(self) -> dict[str, PolicyVersion]:
+        """The versions by digest."""
+        return {version.digest: version for version in self.versions}
+
+    @cached_property
+    def kinds(self) -> frozenset[str]:
+        """Every kind that some version listens to; all others are ignored."""
+        named = {signal.kind for rule in self._rules() for signal in rule.signals}
+        return frozenset(named - {"*"} | {HUMAN_LABEL})
+
+    @cached_property
+    def settle_after_ms_max(self) -> int:
+        """The longest wait from an action to its settle time."""
+        return max(rule.settle_after_ms for rule in self._rules())
+
+    def _rules(self) -> Iterable[OutcomeRule]:
+        for version in self.versions:
+            for rules in version.action_types.values():
+                yield from rules
+
+
+DEFAULT_POLICY_TOML = """\
+[[version]]
+
+[[version.action_types.send_email]]
+type = "email_engagement"
+calibrates = true
+window_hours = 24
+signals = [
+  { kind = "reply_received", means = "positive" },
+  { kind = "*", when = "count_above", means = "positive" },
+]
+
+[[version.action_types.send_chat]]
+type = "email_engagement"
+calibrates = true
+window_hours = 24
+signals = [
+  { kind = "reply_received", means = "positive" },
+  { kind = "*", when = "count_above", means = "positive" },
+]
+
+[[version.action_types.process_reply]]
+type = "email_engagement"
+calibrates = true
+window_hours = 24
+signals = [
+  { kind = "reply_received", means = "positive" },
+  { kind = "*", when = "count_above", means = "positive" },
+]
+
+[[version.action_types.qualify]]
+type = "deal_progression"
+calibrates = true
+window_hours = 720
+score = "stages"
+signals = [
+  { kind = "stage_changed", when = "stage_above", means = "positive" },
+  { kind = "stage_changed", when = "stage_lost", means = "negative" },
+]
+
+[[version.action_types.recommend_action]]
+type = "meeting_outcome"
+calibrates = true
+window_hours = 168
+signals = [
+  { kind = "meeting_held", means = "positive" },
+  { kind = "meeting_no_show", means = "negative" },
+]
+
+[[version.action_types.escalate]]
+type = "escalation_result"
+calibrates = true
+window_hours = 168
+signals = [
+  { kind = "escalation_resolved", means = "positive" },
+  { kind = "escalation_reopened", means = "negative" },
+]
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _PolicyFile:
+    __pydantic_config__ = _STRICT
+
+    version: Annotated[list[PolicyVersion], Field(min_length=1)]
+
+
+def parse_policy(text: str, name: str = "policy") -> Policy:
+    """Policy of a TOML text.
+
+    Raises:
+        PolicyProblem: the text breaks a rule.
+    """
+    try:
+        file = TypeAdapter(_PolicyFile).validate_python(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as problem:
+        raise PolicyProblem(f"{name}: not TOML: {problem}") from None
+    except ValidationError as problem:
+        first = problem.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise PolicyProblem(f"{name}: {where}: {first['msg']}") from None
+    _check_versions(file.version, name)
+    return Policy(tuple(file.version))
+
+
+def _check_versions(versions: list[PolicyVersion], name: str) -> None:
+    if versions[0].effective_from is not None:
+        raise PolicyProblem(f"{name}: the first version is in force from the beginning of time")
+    starts = [version.effective_from_ms for version in versions]
+    if any(later <= earlier for earlier, later in pairwise(starts)):
+        raise PolicyProblem(f"{name}: versions must be ordered by effective_from, each later")
+    for number, version in enumerate(versions):
+        if not version.action_types:
+            raise PolicyProblem(f"{name}: version {number} names no action type")
+        for action_type, rules in version.action_types.items():
+            types = [rule.type for rule in rules]
+            if len(set(types)) < len(types):
+                raise PolicyProblem(f"{name}: {action_type} lists an outcome type twice")
+            if sum(rule.calibrates for rule in rules) != 1:
+                raise PolicyProblem(f"{name}: {action_type}: exactly one outcome calibrates")
+
+
+def load_policy(path: Path | None) -> Policy:
+    """The policy of a file, or the default one.
+
+    Raises:
+        PolicyProblem: the file cannot be read or breaks a rule.
+    """
+    if path is None:
+        return parse_policy(DEFAULT_POLICY_TOML, "the default policy")
+    try:
+        return parse_policy(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as problem:
+        raise PolicyProblem(f"{path}: {problem}") from None

@@ -1,0 +1,93 @@
+"""TOPICS: every topic as data. The broker's names never follow import paths."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from agents_topics.events import (
+    Action,
+    CalibrationUpdate,
+    Clock,
+    Interaction,
+    LateEvent,
+    Outcome,
+)
+
+HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
+FOREVER_MS = -1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Topic:
+    """One topic: what it carries and how the broker must keep it.
+
+    Every topic has the same number of partitions, so that a task owns one number in all of them.
+    """
+
+    name: str
+    key: str
+    event: type[Any] | None
+    cleanup: str = "delete"
+    retention_ms: int = FOREVER_MS
+    message_bytes_max: int = 1_048_588
+    is_append_time: bool = True
+    config: dict[str, str] = field(default_factory=dict)
+
+    def broker_config(self) -> dict[str, str]:
+        """The topic's settings as the broker names them."""
+        stamp = "LogAppendTime" if self.is_append_time else "CreateTime"
+        return {
+            "cleanup.policy": self.cleanup,
+            "retention.ms": str(self.retention_ms),
+            "max.message.bytes": str(self.message_bytes_max),
+            "message.timestamp.type": stamp,
+            **self.config,
+        }
+
+
+def _changelog(name: str) -> Topic:
+    """A compacted log that state is rebuilt from; small segments keep a restore short."""
+    return Topic(
+        name=name,
+        key="state key",
+        event=None,
+        cleanup="compact",
+        config={
+            "segment.bytes": str(64 << 20),
+            "segment.ms": str(HOUR_MS),
+            "min.cleanable.dirty.ratio": "0.2",
+            "delete.retention.ms": str(DAY_MS),
+        },
+    )
+
+
+_CONVERSATION = "tenant_id/conversation_id"
+_STREAM = "tenant_id/action_type"
+
+AGENT_ACTIONS = Topic(name="agent-actions", key=_CONVERSATION, event=Action)
+AGENT_INTERACTIONS = Topic(name="agent-interactions", key=_CONVERSATION, event=Interaction)
+CONTROL = Topic(name="control", key="none: one record in every partition", event=Clock)
+LATE_EVENTS = Topic(name="late-events", key=_CONVERSATION, event=LateEvent)
+DEAD_LETTERS = Topic(
+    name="dead-letters", key="as it came", event=None, message_bytes_max=2 * 1_048_588
+)
+OUTCOMES = Topic(name="outcomes", key="outcome id", event=Outcome)
+SETTLED_OUTCOMES = Topic(name="settled-outcomes", key=_STREAM, event=Outcome)
+CALIBRATION_UPDATES = Topic(
+    name="calibration-updates", key="stream/bin", event=CalibrationUpdate, cleanup="compact"
+)
+RESOLVER_CHANGELOG = _changelog("outcome-resolver-changelog")
+CALIBRATOR_CHANGELOG = _changelog("calibrator-changelog")
+
+TOPICS: tuple[Topic, ...] = (
+    AGENT_ACTIONS,
+    AGENT_INTERACTIONS,
+    CONTROL,
+    LATE_EVENTS,
+    DEAD_LETTERS,
+    OUTCOMES,
+    SETTLED_OUTCOMES,
+    CALIBRATION_UPDATES,
+    RESOLVER_CHANGELOG,
+    CALIBRATOR_CHANGELOG,
+)

@@ -1,0 +1,1 @@
+"""The way out: writes aggregates where people read them. Knows events, not tables, not Faust."""

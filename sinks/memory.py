@@ -1,0 +1,1 @@
+"""A sink that is a list: the example, the debugger and the test double in one."""

@@ -1,0 +1,1 @@
+"""Postgres: the schema, its migrations and the exactly-once writer."""

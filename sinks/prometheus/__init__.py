@@ -1,0 +1,1 @@
+"""Prometheus: the metrics operators see, collected on scrape."""

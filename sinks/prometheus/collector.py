@@ -1,0 +1,162 @@
+"""Renders a worker's snapshot as a Prometheus page, on scrape.
+
+Counters come from the tasks' own exact state, so they survive restarts; they carry the partition,
+because a partition's counts move with it to another worker. Action types are capped: what is past
+the cap is summed under `other`.
+"""
+
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+from sinks.prometheus import metrics
+
+ACTION_TYPES_MAX = 50
+UNIT = 1_000_000
+
+Snapshot = Mapping[str, Any]
+
+
+def render(snapshot: Snapshot) -> bytes:
+    """The page's text."""
+    registry = CollectorRegistry()
+    registry.register(_SnapshotCollector(snapshot))
+    return generate_latest(registry)
+
+
+class _SnapshotCollector(Collector):
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+
+    def collect(self) -> Iterator[Metric]:
+        tasks = self._snapshot["tasks"]
+        resolvers = [task for task in tasks if "counts" in task]
+        yield from _records(resolvers)
+        yield from _times(resolvers)
+        yield from _tasks(tasks)
+        yield _label_delays(resolvers)
+        yield from _bins([task for task in tasks if "bins" in task])
+        yield _family(
+            metrics.TRANSACTIONS,
+            (([result], count) for result, count in self._snapshot["transactions"].items()),
+        )
+
+
+Samples = Iterable[tuple[list[str], float]]
+
+
+def _family(metric: metrics.Metric, samples: Samples) -> Metric:
+    kind = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
+    family = kind(metric.name, metric.help, labels=metric.labels)
+    for labels, value in samples:
+        family.add_metric(labels, value)
+    return family
+
+
+def _records(resolvers: list[Snapshot]) -> Iterator[Metric]:
+    counts = [
+        (str(task["partition"]), *name.rpartition("/")[::2], count)
+        for task in resolvers
+        for name, count in task["counts"].items()
+    ]
+    records = (c for c in counts if c[1] not in ("settled", "interactions"))
+    yield _family(metrics.RECORDS, (([p, topic, result], n) for p, topic, result, n in records))
+    settled = (c for c in counts if c[1] == "settled")
+    yield _family(metrics.OUTCOMES, (([p, status], n) for p, _, status, n in settled))
+    unmatched = (c for c in counts if c[1:3] == ("interactions", "unmatched"))
+    yield _family(metrics.UNMATCHED, (([p], n) for p, _, _, n in unmatched))
+
+
+def _times(resolvers: list[Snapshot]) -> Iterator[Metric]:
+    yield _family(metrics.OPEN, (([str(t["partition"])], t["open"]) for t in resolvers))
+    now_s = time.time()
+    yield _family(
+        metrics.WATERMARK_LAG,
+        (
+            ([str(task["partition"])], now_s - task["settled_until_ms"] / 1000)
+            for task in resolvers
+            if task["settled_until_ms"] > 0
+        ),
+    )
+
+
+def _tasks(tasks: list[Snapshot]) -> Iterator[Metric]:
+    yield _family(
+        metrics.TASK_READY,
+        (([t["agent"], str(t["partition"])], t["state"] == "running") for t in tasks),
+    )
+    yield _family(
+        metrics.TASK_REOPENED,
+        (([t["agent"], str(t["partition"])], max(t["reopened"], 0)) for t in tasks),
+    )
+    for metric, field in ((metrics.QUEUED, "queued"), (metrics.CONSUMER_LAG, "lag")):
+        yield _family(
+            metric,
+            (
+                ([task["agent"], str(task["partition"]), topic], value)
+                for task in tasks
+                for topic, value in task.get(field, {}).items()
+            ),
+        )
+
+
+def _capped(action_types: Iterable[str]) -> set[str]:
+    """The action types that get a label of their own."""
+    return set(sorted(set(action_types))[:ACTION_TYPES_MAX])
+
+
+def _label_delays(resolvers: list[Snapshot]) -> Metric:
+    metric = metrics.LABEL_DELAY
+    family = HistogramMetricFamily(metric.name, metric.help, labels=metric.labels)
+    shown = _capped(name for task in resolvers for name in task["label_delays"])
+    for task in resolvers:
+        merged: dict[str, dict[str, Any]] = {}
+        for action_type, delays in task["label_delays"].items():
+            label = action_type if action_type in shown else "other"
+            held = merged.setdefault(
+                label,
+                {
+                    "bounds_s": delays["bounds_s"],
+                    "counts": [0] * len(delays["counts"]),
+                    "sum_ms": 0,
+                },
+            )
+            held["counts"] = [a + b for a, b in zip(held["counts"], delays["counts"], strict=True)]
+            held["sum_ms"] += delays["sum_ms"]
+        for label, delays in merged.items():
+            total, buckets = 0, []
+            for bound, count in zip([*delays["bounds_s"], "+Inf"], delays["counts"], strict=True):
+                total += count
+                buckets.append((str(bound), total))
+            family.add_metric([str(task["partition"]), label], buckets, delays["sum_ms"] / 1000)
+    return family
+
+
+def _bins(calibrators: list[Snapshot]) -> Iterator[Metric]:
+    """Sums over tenants, from which PromQL computes Brier and ECE."""
+    shown = _capped(row["action_type"] for task in calibrators for row in task["bins"])
+    sums: dict[tuple[str, str, str], list[int]] = {}
+    for task in calibrators:
+        for row in task["bins"]:
+            label = row["action_type"] if row["action_type"] in shown else "other"
+            held = sums.setdefault((str(task["partition"]), label, str(row["bin"])), [0] * 5)
+            for place, name in enumerate(("n", "sp", "spp", "sy", "spy")):
+                held[place] += row[name]
+    families = (
+        (metrics.BIN_RECORDS, 0, 1),
+        (metrics.BIN_CONFIDENCE, 1, UNIT),
+        (metrics.BIN_CONFIDENCE_SQUARES, 2, UNIT * UNIT),
+        (metrics.BIN_POSITIVES, 3, 1),
+        (metrics.BIN_POSITIVE_CONFIDENCE, 4, UNIT),
+    )
+    for metric, place, unit in families:
+        yield _family(metric, ((list(labels), held[place] / unit) for labels, held in sums.items()))

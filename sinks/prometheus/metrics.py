@@ -1,0 +1,89 @@
+"""METRICS: the list that operators see: name, help, labels. Units stand in the names."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric family."""
+
+    name: str
+    help: str
+    labels: tuple[str, ...]
+    kind: Literal["counter", "gauge", "histogram"] = "counter"
+
+
+RECORDS = Metric(
+    "trueup_records",
+    "Input records by what became of them: admitted, ignored, duplicate, late or dead.",
+    ("partition", "topic", "result"),
+)
+OUTCOMES = Metric("trueup_outcomes", "Settled outcomes by status.", ("partition", "status"))
+UNMATCHED = Metric(
+    "trueup_unmatched_interactions",
+    "Interactions that were forgotten without having met an action.",
+    ("partition",),
+)
+OPEN = Metric("trueup_open_outcomes", "Outcomes not settled yet.", ("partition",), "gauge")
+WATERMARK_LAG = Metric(
+    "trueup_watermark_lag_seconds",
+    "Wall clock less the settle time up to which everything has settled.",
+    ("partition",),
+    "gauge",
+)
+QUEUED = Metric(
+    "trueup_queued_records",
+    "Records fetched and not applied yet.",
+    ("agent", "partition", "topic"),
+    "gauge",
+)
+CONSUMER_LAG = Metric(
+    "trueup_consumer_lag_records",
+    "Offsets between the last stable one and the next one to apply.",
+    ("agent", "partition", "topic"),
+    "gauge",
+)
+TASK_READY = Metric(
+    "trueup_task_ready", "1 while the task runs, 0 otherwise.", ("agent", "partition"), "gauge"
+)
+TASK_REOPENED = Metric(
+    "trueup_task_reopened", "How often the task began anew.", ("agent", "partition")
+)
+TRANSACTIONS = Metric("trueup_transactions", "Transactions of this worker by result.", ("result",))
+LABEL_DELAY = Metric(
+    "trueup_label_delay_seconds",
+    "From an action to the interaction that decided it, of settled outcomes.",
+    ("partition", "action_type"),
+    "histogram",
+)
+BIN_RECORDS = Metric(
+    "trueup_calibration_bin_records",
+    "Calibrating records of a bin, over all tenants.",
+    ("partition", "action_type", "bin"),
+    "gauge",
+)
+BIN_CONFIDENCE = Metric(
+    "trueup_calibration_bin_confidence_sum",
+    "Sum of the stated confidences of a bin.",
+    ("partition", "action_type", "bin"),
+    "gauge",
+)
+BIN_CONFIDENCE_SQUARES = Metric(
+    "trueup_calibration_bin_confidence_squares_sum",
+    "Sum of the squared stated confidences of a bin.",
+    ("partition", "action_type", "bin"),
+    "gauge",
+)
+BIN_POSITIVES = Metric(
+    "trueup_calibration_bin_positives",
+    "Positive records of a bin.",
+    ("partition", "action_type", "bin"),
+    "gauge",
+)
+BIN_POSITIVE_CONFIDENCE = Metric(
+    "trueup_calibration_bin_positive_confidence_sum",
+    "Sum of the stated confidences of a bin's positive records.",
+    ("partition", "action_type", "bin"),
+    "gauge",
+)

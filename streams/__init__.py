@@ -1,0 +1,1 @@
+"""The flow: the only package that knows Faust and the Kafka log. Start reading in `topology`."""

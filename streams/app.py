@@ -1,0 +1,149 @@
+"""The Faust app, made from the environment: `faust -A streams.app worker` and `trueup worker`."""
+
+import gc
+import logging
+import os
+from dataclasses import dataclass
+from typing import Any, cast
+
+import structlog
+from faust.types import TP
+
+from agents_topics.connection import Connection, connection_of, secret_of
+from agents_topics.policy import load_policy
+from agents_topics.topics import TOPICS
+from sinks.prometheus.collector import render
+from streams import topology
+from streams.batches import BatchApp, BatchConsumer
+from streams.broker import Broker
+from streams.health import HealthServer
+from streams.publish import PostgresSink, Sink
+from streams.resolve_outcomes import ResolverSettings
+from streams.settings import Settings
+from streams.tasks import Tasks
+from streams.topic_admin import check_topics
+from streams.transactions import TransactionBudget
+from streams.work import Tools
+
+GROUP = "trueup"
+
+log = structlog.get_logger("trueup.worker")
+
+
+class WorkerProblem(Exception):
+    """The worker cannot start; says why and what to do."""
+
+
+@dataclass(slots=True)
+class Worker:
+    """What lives beside Faust in a worker's process."""
+
+    tasks: Tasks
+    health: HealthServer
+
+
+class WorkerApp(BatchApp):
+    """Starts and stops what lives beside Faust, and gives the group's decisions to the tasks."""
+
+    worker: Worker
+
+    async def on_first_start(self) -> None:
+        """Checks the topics, connects, begins to listen.
+
+        Raises:
+            WorkerProblem: the topics are not as they must be.
+        """
+        await super().on_first_start()
+        _tune()
+        tools = self.worker.tasks.tools
+        problems = await check_topics(self.connection, tools.partition_count)
+        if problems:
+            raise WorkerProblem("; ".join(f"topic {p.topic} {p.reason}" for p in problems))
+        await tools.broker.start()
+        await self.worker.health.start()
+        self.on_partitions_assigned.connect(self._open_tasks)
+        self.on_partitions_revoked.connect(self._close_tasks)
+        log.info("worker_started", web_port=self.worker.health.port, group=tools.group)
+
+    async def _open_tasks(self, _: Any, assigned: set[TP], *__: Any, **___: Any) -> None:
+        self.worker.tasks.open(assigned, cast(BatchConsumer, self.consumer))
+
+    async def _close_tasks(self, _: Any, revoked: set[TP], *__: Any, **___: Any) -> None:
+        await self.worker.tasks.close()
+
+    async def stop(self) -> None:
+        """The open steps end, then everything is let go."""
+        await self.worker.tasks.close()
+        await super().stop()
+        await self.worker.health.stop()
+        await self.worker.tasks.tools.broker.stop()
+
+
+def make_app(connection: Connection, settings: Settings, sink: Sink) -> WorkerApp:
+    """A Faust app with every agent bound; nothing is connected before it starts."""
+    tools = Tools(
+        connection=connection,
+        group=connection.topic(GROUP),
+        names={topic.name: connection.topic(topic.name) for topic in TOPICS},
+        partition_count=settings.partitions,
+        broker=Broker(connection),
+        budget=TransactionBudget(settings.transactions_per_s),
+        transactions={},
+    )
+    resolver_settings = ResolverSettings(
+        policy=load_policy(settings.policy),
+        grace_ms=settings.grace_ms,
+        idle_after_ms=settings.idle_after_ms,
+    )
+    tasks = Tasks(tools, resolver_settings, sink, settings.step_records_max)
+    settings.data_folder.mkdir(parents=True, exist_ok=True)
+    app = WorkerApp(
+        tools.group,
+        broker=f"kafka://{connection.bootstrap}",
+        store="memory://",
+        datadir=str(settings.data_folder),
+        topic_partitions=settings.partitions,
+        topic_disable_leader=True,
+        topic_allow_declare=False,
+        web_enabled=False,
+        stream_wait_empty=False,
+        stream_recovery_delay=0.0,
+        stream_buffer_maxsize=64,
+        broker_max_poll_records=4_000,
+        broker_session_timeout=settings.session_timeout_s,
+        broker_heartbeat_interval=settings.heartbeat_s,
+        broker_rebalance_timeout=20,
+        broker_request_timeout=40,
+        consumer_group_instance_id=settings.instance_id,
+        autodiscover=False,
+    )
+    app.connection = connection
+    app.worker = Worker(tasks, HealthServer(tasks, settings.web_host, settings.web_port, render))
+    topology.bind(app, tasks)
+    return app
+
+
+def _tune(*_: Any, **__: Any) -> None:
+    """Much live state makes the cyclic collector costly, and its objects hold no cycles."""
+    gc.set_threshold(200_000, 50, 50)
+    logging.getLogger("aiokafka").setLevel(logging.ERROR)
+
+
+def from_environment() -> WorkerApp:
+    """The app that this process's environment describes.
+
+    Raises:
+        WorkerProblem: DATABASE_URL is missing.
+    """
+    url = secret_of(os.environ, "DATABASE_URL")
+    if not url:
+        raise WorkerProblem("DATABASE_URL is not set: give it postgresql://user:password@host/db")
+    return make_app(connection_of(os.environ), Settings(), PostgresSink(url))
+
+
+def __getattr__(name: str) -> WorkerApp:
+    """`streams.app:app`, made when it is first asked for: an import connects nothing."""
+    if name != "app":
+        raise AttributeError(name)
+    globals()["app"] = from_environment()
+    return cast(WorkerApp, globals()["app"])

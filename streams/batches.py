@@ -1,0 +1,192 @@
+"""Whole partition batches through Faust, and seeks that nothing can overtake.
+
+The law: a task accepts only what was fetched after its own last seek. Every seek gives its
+topic-partition a new epoch in the fetching thread, where fetching and seeking cannot interleave,
+and every batch carries the epoch it was fetched in. So nothing of an older assignment, of before a
+failure or of Faust's own position ever reaches the core, and no gap can open unseen.
+
+Stock Faust costs two asyncio tasks a message, acknowledges what raised and commits by itself; here
+a message is all that was fetched of a partition, and offsets belong to the tasks.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, cast
+
+import aiokafka
+import faust
+from aiokafka import ConsumerRecord, TopicPartition
+from aiokafka.coordinator.assignors.range import RangePartitionAssignor
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
+from faust.types.tuples import ConsumerMessage
+
+from agents_topics.connection import Connection
+
+FETCH_WAIT_MS_MAX = 50
+FETCH_BYTES_MAX = 4 << 20
+
+
+class Batch(NamedTuple):
+    """All records of one fetch of one topic-partition."""
+
+    records: list[ConsumerRecord]
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where the fetching of a topic-partition stands.
+
+    `fetched` is the offset after the last record handed on since the seek, `position` the next
+    one to fetch: past it by whatever markers and aborted records follow. `stable_end` is the last
+    stable offset as of the last fetch.
+    """
+
+    position: int | None
+    fetched: int
+    stable_end: int | None = None
+
+
+class BatchConsumerThread(driver.AIOKafkaConsumerThread):
+    """The thread that fetches: reads committed, keeps the epochs."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._epochs: dict[TopicPartition, int] = {}
+        self._fetched: dict[TopicPartition, int] = {}
+
+    def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
+        conf = self.app.conf
+        return aiokafka.AIOKafkaConsumer(
+            **cast(BatchApp, self.app).connection.client_options(),
+            client_id=conf.broker_client_id,
+            group_id=conf.id,
+            group_instance_id=conf.consumer_group_instance_id,
+            # Keeps equal partition numbers of a task's topics on one worker; Faust would choose
+            # round-robin here, which does not.
+            partition_assignment_strategy=[RangePartitionAssignor],
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            max_poll_records=conf.broker_max_poll_records,
+            max_poll_interval_ms=600_000,
+            max_partition_fetch_bytes=FETCH_BYTES_MAX,
+            fetch_max_wait_ms=FETCH_WAIT_MS_MAX,
+            session_timeout_ms=int(conf.broker_session_timeout * 1000),
+            rebalance_timeout_ms=int(conf.broker_rebalance_timeout * 1000),
+            heartbeat_interval_ms=int(conf.broker_heartbeat_interval * 1000),
+            isolation_level="read_committed",
+        )
+
+    async def _fetch_records(
+        self, consumer: Any, active_partitions: Any, timeout: Any = None, max_records: Any = None
+    ) -> Mapping[TP, Any]:
+        """The fetched records of each topic-partition as one `Batch`."""
+        fetched = await super()._fetch_records(consumer, active_partitions, timeout, max_records)
+        batches: dict[TP, Batch] = {}
+        for tp, records in fetched.items():
+            self._fetched[tp] = records[-1].offset + 1
+            batches[TP(tp.topic, tp.partition)] = Batch(records, self._epochs.get(tp, 0))
+        return batches
+
+    async def seek_now(self, tp: TopicPartition, offset: int) -> int:
+        """Fetching goes on at `offset`, in a new epoch; returns it. Runs in this thread."""
+        self._ensure_consumer().seek(tp, offset)
+        self._fetched[tp] = offset
+        self._epochs[tp] = self._epochs.get(tp, 0) + 1
+        return self._epochs[tp]
+
+    async def position_now(self, tp: TopicPartition) -> Position:
+        """Where fetching stands. Runs in this thread."""
+        subscription = self._ensure_consumer()._subscription.subscription
+        assignment = subscription.assignment if subscription else None
+        if assignment is None or tp not in assignment.tps:
+            return Position(None, 0)
+        state = assignment.state_value(tp)
+        position = state.position if state.has_valid_position else None
+        return Position(position, self._fetched.get(tp, 0), state.lso)
+
+    async def in_this_thread(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """Runs a coroutine in the fetching thread and waits for it in the caller's loop."""
+        future = asyncio.run_coroutine_threadsafe(work, self.thread_loop)
+        return await asyncio.wrap_future(future)
+
+
+class BatchConsumer(driver.Consumer):
+    """Faust's consumer, one message per fetched batch; commits nothing, seeks for tasks only."""
+
+    def _new_consumer_thread(self) -> BatchConsumerThread:
+        return BatchConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:
+        """Yields what was fetched, a message per topic-partition."""
+        fetched, _ = await self._wait_next_records(timeout)
+        if not fetched or self.should_stop:
+            return
+        batches = cast(Mapping[TP, Any], fetched)
+        for tp, batch in batches.items():
+            last = batch.records[-1]
+            yield (
+                tp,
+                ConsumerMessage(
+                    topic=tp.topic,
+                    partition=tp.partition,
+                    offset=last.offset,
+                    timestamp=last.timestamp / 1000,
+                    timestamp_type=last.timestamp_type,
+                    headers=[],
+                    key=None,
+                    value=batch,
+                    checksum=None,
+                    serialized_key_size=0,
+                    serialized_value_size=0,
+                    tp=tp,
+                    generation_id=self.app.consumer_generation_id,
+                ),
+            )
+
+    async def seek_task(self, topic: str, partition: int, offset: int) -> int:
+        """Seeks for a task; returns the epoch of all that is fetched from now on."""
+        thread = cast(BatchConsumerThread, self._thread)
+        work = thread.seek_now(TopicPartition(topic, partition), offset)
+        epoch: int = await thread.in_this_thread(work)
+        return epoch
+
+    async def position_of(self, topic: str, partition: int) -> Position:
+        """Where fetching stands."""
+        thread = cast(BatchConsumerThread, self._thread)
+        work = thread.position_now(TopicPartition(topic, partition))
+        position: Position = await thread.in_this_thread(work)
+        return position
+
+    async def perform_seek(self) -> None:
+        """Nothing: a task seeks when it has opened, to what its changelog says."""
+
+    async def _add_gap(self, *_: Any) -> None: ...
+
+    async def commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
+        """Nothing: a task's offsets are part of its transactions."""
+        return False
+
+    async def force_commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
+        """Nothing: a task's offsets are part of its transactions."""
+        return False
+
+    def verify_event_path(self, now: float, tp: TP) -> None:
+        """Nothing: tasks pause partitions at will; the health page says what is stuck."""
+
+
+class BatchTransport(driver.Transport):
+    """Faust's aiokafka transport with our consumer."""
+
+    Consumer = BatchConsumer
+
+
+class BatchApp(faust.App):
+    """A Faust app whose messages are batches."""
+
+    connection: Connection
+
+    def _new_transport(self) -> BatchTransport:
+        return BatchTransport(self.conf.broker_consumer, self)

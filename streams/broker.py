@@ -1,0 +1,85 @@
+"""What a worker asks the broker beside fetching: ends and starts of logs, committed offsets,
+changelogs. One reader and one admin client for all tasks of a worker.
+"""
+
+import asyncio
+from collections.abc import Iterable
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+
+from agents_topics.connection import Connection
+
+RESTORE_RECORDS_MAX = 50_000
+
+
+class Broker:
+    """The questions; every one reads committed data only."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._reader: AIOKafkaConsumer | None = None
+        self._admin: AIOKafkaAdminClient | None = None
+        self._reading = asyncio.Lock()
+
+    async def start(self) -> None:
+        """Connects."""
+        options = self._connection.client_options()
+        self._reader = AIOKafkaConsumer(
+            **options,
+            isolation_level="read_committed",
+            enable_auto_commit=False,
+            max_partition_fetch_bytes=4 << 20,
+            fetch_max_wait_ms=50,
+        )
+        await self._reader.start()
+        self._admin = AIOKafkaAdminClient(**options)
+        await self._admin.start()
+
+    async def stop(self) -> None:
+        """Disconnects."""
+        if self._reader:
+            await self._reader.stop()
+        if self._admin:
+            await self._admin.close()
+
+    async def ends(self, topics: Iterable[str], partition: int) -> dict[str, int]:
+        """The last stable offset of a partition of each topic."""
+        assert self._reader
+        tps = [TopicPartition(topic, partition) for topic in topics]
+        ends = await self._reader.end_offsets(tps)
+        return {tp.topic: end for tp, end in ends.items()}
+
+    async def starts(self, topics: Iterable[str], partition: int) -> dict[str, int]:
+        """The first offset that a partition of each topic still has."""
+        assert self._reader
+        tps = [TopicPartition(topic, partition) for topic in topics]
+        starts = await self._reader.beginning_offsets(tps)
+        return {tp.topic: start for tp, start in starts.items()}
+
+    async def committed(self, group: str) -> dict[tuple[str, int], int]:
+        """The group's committed offsets."""
+        assert self._admin
+        offsets = await self._admin.list_consumer_group_offsets(group)
+        return {(tp.topic, tp.partition): o.offset for tp, o in offsets.items() if o.offset >= 0}
+
+    async def changelog(self, topic: str, partition: int) -> tuple[dict[bytes, bytes], int]:
+        """The last value of every key up to the last stable offset, and that offset."""
+        assert self._reader
+        tp = TopicPartition(topic, partition)
+        rows: dict[bytes, bytes] = {}
+        async with self._reading:
+            end = (await self._reader.end_offsets([tp]))[tp]
+            self._reader.assign([tp])
+            await self._reader.seek_to_beginning(tp)
+            while await self._reader.position(tp) < end:
+                fetched = await self._reader.getmany(
+                    tp, timeout_ms=200, max_records=RESTORE_RECORDS_MAX
+                )
+                for record in fetched.get(tp, ()):
+                    if record.value is None:
+                        rows.pop(record.key, None)
+                    else:
+                        rows[record.key] = record.value
+            self._reader.unsubscribe()
+        return rows, end

@@ -1,0 +1,71 @@
+"""The calibrator: settled outcomes in, bins out.
+
+Receive: settled outcomes and the resolver tasks' promises. Decide: one call into
+`tables.calibrator`. Save and send: one transaction {calibration updates, changelog, offsets}.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+from aiokafka import ConsumerRecord
+
+from agents_topics import topics
+from agents_topics.events import Outcome, Promise
+from agents_topics.roster import CALIBRATOR
+from streams import changelog
+from streams.changelog import Progress, StateProblem
+from streams.transactions import Out
+from streams.work import StatefulWork, Tools, first_queued, row_outs
+from tables.calibrator import Calibrator
+
+encode = msgspec.json.Encoder().encode
+_decode_outcome = msgspec.json.Decoder(Outcome).decode
+_decode_promise = msgspec.json.Decoder(Promise).decode
+
+
+class CalibratorWork(StatefulWork):
+    """A calibrator task's work."""
+
+    def __init__(self, partition: int, tools: Tools) -> None:
+        super().__init__(CALIBRATOR, partition, tools)
+        self.calibrator = Calibrator(tools.partition_count)
+
+    def restore(self, rows: Mapping[bytes, bytes], progress: Progress | None) -> None:
+        """The state is what the changelog says."""
+        self.calibrator = Calibrator(self.tools.partition_count)
+        if progress is not None:
+            if set(progress.promises) != set(self.calibrator.promises):
+                raise StateProblem(
+                    f"{self.name}: its state knows {len(progress.promises)} resolver tasks, there "
+                    f"are {self.tools.partition_count}: partitions were added; `trueup repartition`"
+                )
+            self.calibrator.promises = dict(progress.promises)
+        for key, value in rows.items():
+            self.calibrator.restore(key, changelog.decode(value))
+
+    async def choose(self, queued: Mapping[str, Sequence[ConsumerRecord]]) -> str | None:
+        """There is one topic."""
+        return first_queued(queued)
+
+    async def apply(self, batches: Sequence[tuple[str, Sequence[ConsumerRecord]]]) -> None:
+        """One step of the core over the batches, one transaction."""
+        for topic, records in batches:
+            for record in records:
+                if record.key is None:
+                    self.calibrator.on_promise(_decode_promise(record.value))
+                else:
+                    self.calibrator.on_settled(_decode_outcome(record.value))
+            self.offsets[topic] = records[-1].offset + 1
+        step = self.calibrator.finish()
+        names, own = self.tools.names, self.partition
+        updates = [Out(key.encode(), encode(update)) for key, update in step.updates]
+        progress = Progress(offsets=dict(self.offsets), promises=dict(self.calibrator.promises))
+        await self.transact(
+            {
+                (names[topics.CALIBRATION_UPDATES.name], own): updates,
+                (self.changelog_name, own): row_outs(step.changes, progress),
+            }
+        )
+
+    async def tick(self, is_drained: bool) -> None:
+        """Nothing: outcomes enter when promises come."""

@@ -1,0 +1,58 @@
+"""What a task's changelog holds: rows under byte keys, msgpack values, and its progress under `p`.
+
+The law: state, outputs and places move together. Each transaction writes the changed rows and the
+progress that goes with them, so that whoever reads the changelog to its last stable offset has the
+state and knows which input it has applied. The format's version stands in the progress.
+"""
+
+from dataclasses import dataclass, field
+
+import msgspec
+
+FORMAT = 1
+PROGRESS_KEY = b"p"
+
+encode = msgspec.msgpack.Encoder().encode
+decode = msgspec.msgpack.Decoder().decode
+
+
+class StateProblem(Exception):
+    """A task's state cannot be used; says why and what to do."""
+
+
+@dataclass(slots=True)
+class Progress:
+    """Where a task stands. `offsets` are the next ones to apply, by topic.
+
+    Resolver: `times` by topic {log, pushed, broker, silent_from} in ms, `policy` the digests in
+    force, `counts` by "topic/class", `label_delays` by action type. Calibrator: `promises` by
+    source.
+    """
+
+    offsets: dict[str, int] = field(default_factory=dict)
+    times: dict[str, list[int]] = field(default_factory=dict)
+    first_ms: int | None = None
+    first_broker_ms: int | None = None
+    policy: list[str] = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=dict)
+    label_delays: dict[str, tuple[list[int], int]] = field(default_factory=dict)
+    promises: dict[int, int] = field(default_factory=dict)
+    format: int = FORMAT
+
+
+_decode_progress = msgspec.msgpack.Decoder(Progress, strict=False).decode
+
+
+def progress_of(value: bytes, name: str) -> Progress:
+    """The progress of a changelog's `p` record.
+
+    Raises:
+        StateProblem: it was written in another format.
+    """
+    progress = _decode_progress(value)
+    if progress.format != FORMAT:
+        raise StateProblem(
+            f"{name}: its state has format {progress.format}, this release reads {FORMAT}: "
+            "run the release that wrote it, or rebuild from the source topics"
+        )
+    return progress

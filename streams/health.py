@@ -1,0 +1,122 @@
+"""Health and readiness on the worker's web server, and the snapshot that metrics are read from.
+
+`/healthz` is 200 while the process can work, 503 once a task failed or refused; `/readyz` is 200
+only when partitions are assigned and every task has restored; `/status` says all of it as JSON.
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from aiohttp import web
+
+from streams.calibrate import CalibratorWork
+from streams.resolve_outcomes import ResolverWork
+from streams.tasks import Tasks
+from tables.label_delay import BOUNDS_S
+
+
+def status_of(tasks: Tasks) -> dict[str, Any]:
+    """Every task's state in plain values."""
+    return {
+        "ready": tasks.is_ready,
+        "transactions": dict(tasks.tools.transactions),
+        "tasks": [
+            {
+                "name": task.name,
+                "agent": task.row.name,
+                "partition": task.partition,
+                "state": task.state,
+                "problem": task.problem,
+                "reopened": task.reopened_count,
+                "next_offsets": task.next_offsets(),
+                "queued": {t.name: task.queued_count(t.name) for t in task.row.reads},
+                "lag": task.lag,
+                **_state_of(task.work),
+            }
+            for task in tasks
+        ],
+    }
+
+
+def _state_of(work: object) -> dict[str, Any]:
+    if isinstance(work, ResolverWork):
+        resolver = work.resolver
+        return {
+            "open": resolver.open_count,
+            "counts": {"/".join(name): count for name, count in resolver.counts.items()},
+            "settled_until_ms": resolver.times.settled_ms,
+            "times_ms": {t: time.now_ms for t, time in resolver.times.topics.items()},
+            "label_delays": {
+                name: {"bounds_s": BOUNDS_S, "counts": delay.counts, "sum_ms": delay.sum_ms}
+                for name, delay in resolver.label_delays.items()
+            },
+        }
+    if isinstance(work, CalibratorWork):
+        calibrator = work.calibrator
+        return {
+            "waiting": calibrator.waiting_count,
+            "promised_ms": calibrator.promised_ms,
+            "promises": calibrator.promises,
+            "bins": [
+                {"action_type": stream.action_type, "bin": index, **asdict(held.all)}
+                for (stream, index), held in calibrator.bins.items()
+            ],
+        }
+    return {}
+
+
+Render = Callable[[dict[str, Any]], bytes]
+
+
+class HealthServer:
+    """The worker's web server; `render` makes the Prometheus page from the snapshot."""
+
+    def __init__(self, tasks: Tasks, host: str, port: int, render: Render) -> None:
+        self._tasks = tasks
+        self._host, self._port = host, port
+        self._render = render
+        self._runner: web.AppRunner | None = None
+
+    @property
+    def port(self) -> int:
+        """The port it listens on."""
+        assert self._runner
+        return int(self._runner.addresses[0][1])
+
+    async def start(self) -> None:
+        """Begins to listen.
+
+        Raises:
+            OSError: the port is taken.
+        """
+        app = web.Application()
+        app.router.add_get("/healthz", self._healthz)
+        app.router.add_get("/readyz", self._readyz)
+        app.router.add_get("/status", self._status)
+        app.router.add_get("/metrics", self._metrics_page)
+        self._runner = web.AppRunner(app, access_log=None)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, self._host, self._port).start()
+
+    async def stop(self) -> None:
+        """Stops listening."""
+        if self._runner:
+            await self._runner.cleanup()
+
+    async def _healthz(self, _: web.Request) -> web.Response:
+        broken = [t for t in self._tasks if t.state in ("failed", "refused")]
+        body = {t.name: t.problem for t in broken}
+        return web.json_response(body, status=503 if broken else 200)
+
+    async def _readyz(self, _: web.Request) -> web.Response:
+        states = {task.name: task.state for task in self._tasks}
+        return web.json_response(states, status=200 if self._tasks.is_ready else 503)
+
+    async def _status(self, _: web.Request) -> web.Response:
+        return web.json_response(status_of(self._tasks))
+
+    async def _metrics_page(self, _: web.Request) -> web.Response:
+        return web.Response(
+            body=self._render(status_of(self._tasks)), content_type="text/plain", charset="utf-8"
+        )

@@ -1,0 +1,73 @@
+"""The publisher: outcomes and calibration updates into the sink, once.
+
+Receive: batches of both topics. Save: one sink transaction a topic, with the next offset in it, so
+that the sink itself says where to go on. A sink that is away makes the task wait, never lose.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from aiokafka import ConsumerRecord
+
+from agents_topics.roster import PUBLISHER
+from streams.work import Tools, first_queued
+
+
+class Sink(Protocol):
+    """Where rows go. Offsets are stored with the rows."""
+
+    async def next_offsets(self, partition: int, topics: Sequence[str]) -> dict[str, int]:
+        """Where to go on, by topic."""
+        ...
+
+    async def write(
+        self,
+        topic: str,
+        partition: int,
+        first_offset: int,
+        next_offset: int,
+        records: Sequence[tuple[int, bytes]],
+    ) -> None:
+        """Stores the rows of records and the next offset, together."""
+        ...
+
+
+class PublisherWork:
+    """A publisher task's work."""
+
+    def __init__(self, partition: int, tools: Tools, sink: Sink) -> None:
+        self.partition = partition
+        self.tools = tools
+        self._sink = sink
+        self._offsets: dict[str, int] = {}
+
+    async def open(self) -> dict[str, int]:
+        """Asks the sink where to go on."""
+        names = [topic.name for topic in PUBLISHER.reads]
+        self._offsets = dict(await self._sink.next_offsets(self.partition, names))
+        return dict(self._offsets)
+
+    async def choose(self, queued: Mapping[str, Sequence[ConsumerRecord]]) -> str | None:
+        """Any: rows carry versions."""
+        return first_queued(queued)
+
+    async def apply(self, batches: Sequence[tuple[str, Sequence[ConsumerRecord]]]) -> None:
+        """Writes all records of a topic in one sink transaction."""
+        by_topic: dict[str, list[tuple[int, bytes]]] = {}
+        for topic, records in batches:
+            held = by_topic.setdefault(topic, [])
+            held += [(record.offset, record.value) for record in records]
+        for topic, rows in by_topic.items():
+            first, following = self._offsets[topic], rows[-1][0] + 1
+            await self._sink.write(topic, self.partition, first, following, rows)
+            self._offsets[topic] = following
+
+    async def tick(self, is_drained: bool) -> None:
+        """Nothing: rows are written as they come."""
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+
+class PostgresSink:
+    """Placeholder."""

@@ -1,0 +1,275 @@
+"""The outcome resolver: actions and what then happened in, outcomes out.
+
+Receive: batches of both topics, the older first, and clock records once everything before them is
+applied. Decide: one call into `tables.outcome_resolver`. Save and send: one transaction {outcomes,
+settled outcomes and promises, late events, dead letters, changelog, offsets}.
+"""
+
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import msgspec
+from aiokafka import ConsumerRecord
+
+from agents_topics import topics
+from agents_topics.codec import Decoded, Decoder, Malformed, decode_clock
+from agents_topics.events import Action, Interaction, Promise, to_ms
+from agents_topics.policy import Policy
+from agents_topics.roster import RESOLVER
+from streams import changelog
+from streams.changelog import Progress, StateProblem
+from streams.dead_letters import dead_letter_of
+from streams.partitioner import partitions_of
+from streams.task import Task
+from streams.transactions import Out
+from streams.work import StatefulWork, Tools, row_outs
+from tables.label_delay import LabelDelay
+from tables.outcome_resolver import (
+    FUTURE_MS_MAX,
+    JOINED,
+    OutcomeResolver,
+    Refused,
+    Step,
+)
+from tables.stream_times import NEVER_MS, TopicTime
+
+PROMISE_S = 1.0
+KNOWN_KEYS_MAX = 200_000
+CONTROL = topics.CONTROL.name
+
+encode = msgspec.json.Encoder().encode
+
+
+@dataclass(slots=True)
+class ResolverSettings:
+    """What the resolver takes from the settings."""
+
+    policy: Policy
+    grace_ms: dict[str, int]
+    idle_after_ms: int
+
+
+class ResolverWork(StatefulWork):
+    """A resolver task's work: state, producer, and what a step must do around the core."""
+
+    def __init__(self, partition: int, tools: Tools, settings: ResolverSettings) -> None:
+        super().__init__(RESOLVER, partition, tools)
+        self._settings = settings
+        self._decoders = {
+            topics.AGENT_ACTIONS.name: Decoder(Action),
+            topics.AGENT_INTERACTIONS.name: Decoder(Interaction),
+        }
+        self._known_keys: set[bytes] = set()
+        self._barrier: dict[str, int] | None = None
+        self.resolver = self._empty()
+        self.task: Task | None = None
+        self._promised_ms = NEVER_MS
+        self._promised_at_s = 0.0
+
+    def _empty(self) -> OutcomeResolver:
+        return OutcomeResolver(self.partition, self._settings.policy, self._settings.grace_ms)
+
+    # ---- restore -------------------------------------------------------------------------------
+
+    def restore(self, rows: Mapping[bytes, bytes], progress: Progress | None) -> None:
+        """The state is what the changelog says; an empty changelog is an empty state."""
+        self.resolver = self._empty()
+        self._promised_ms, self._barrier = NEVER_MS, None
+        if progress is not None:
+            self._check_policy(progress)
+            _restore_times(self.resolver, progress)
+        for key, value in rows.items():
+            self.resolver.restore(key, changelog.decode(value))
+
+    def _check_policy(self, progress: Progress) -> None:
+        known = self._settings.policy.by_digest
+        for digest in progress.policy:
+            if digest not in known:
+                raise StateProblem(
+                    f"{self.name}: its state was made under policy version {digest}, which the "
+                    "policy file lacks: give it back, and let a change begin at a later time "
+                    "(effective_from); another rule for the past is a shadow replay"
+                )
+
+    # ---- a step --------------------------------------------------------------------------------
+
+    async def choose(self, queued: Mapping[str, Sequence[ConsumerRecord]]) -> str | None:
+        """The topic that is behind in event time; a clock record after all that precedes it."""
+        assert self.task
+        if CONTROL in queued and await self._is_past_barrier():
+            self._barrier = None
+            return CONTROL
+        joined = [topic for topic in JOINED if topic in queued]
+        if len(joined) == len(JOINED):
+            return min(joined, key=lambda topic: self.resolver.times.topics[topic].log_ms)
+        if not joined:
+            return None
+        (topic,) = joined
+        other = next(t for t in JOINED if t != topic)
+        times = self.resolver.times.topics
+        if times[other].log_ms >= times[topic].log_ms or await self._has_ended(other):
+            return topic
+        return None
+
+    async def _has_ended(self, topic: str) -> bool:
+        """Whether nothing of a topic is left to fetch just now."""
+        assert self.task
+        ends = await self.tools.broker.ends([self.tools.names[topic]], self.partition)
+        return await self.task.is_drained(topic, ends[self.tools.names[topic]])
+
+    async def _is_past_barrier(self) -> bool:
+        """Whether all that was in the joined topics when the clock record came is applied."""
+        assert self.task
+        if self._barrier is None:
+            names = self.tools.names
+            ends = await self.tools.broker.ends([names[t] for t in JOINED], self.partition)
+            self._barrier = {topic: ends[names[topic]] for topic in JOINED}
+        for topic, end in self._barrier.items():
+            if not await self.task.is_drained(topic, end):
+                return False
+        return True
+
+    async def apply(self, batches: Sequence[tuple[str, Sequence[ConsumerRecord]]]) -> None:
+        """One step of the core over the batches, one transaction."""
+        clock_problems: list[Refused] = []
+        for topic, records in batches:
+            if topic == CONTROL:
+                self._on_control(records, clock_problems)
+            else:
+                self._admit(topic, records)
+            self.offsets[topic] = records[-1].offset + 1
+        step = self.resolver.finish()
+        step.refused += clock_problems
+        await self._commit(step)
+
+    def _admit(self, topic: str, records: Sequence[ConsumerRecord]) -> None:
+        admit, decode = self.resolver.admit, self._decoders[topic].decode
+        decoded = [decode(record.key, record.value) for record in records]
+        strangers = self._strangers(records)
+        for record, event in zip(records, decoded, strict=True):
+            if strangers and record.key in strangers and type(event) is Decoded:
+                event = Malformed("wrong_partition", "its producer does not partition by murmur2")
+            admit(topic, record, event)
+
+    def _strangers(self, records: Sequence[ConsumerRecord]) -> set[bytes]:
+        """Keys that murmur2 puts elsewhere, looked at once a new key."""
+        known = self._known_keys
+        new = {record.key for record in records if record.key and record.key not in known}
+        if not new:
+            return set()
+        keys = list(new)
+        found = partitions_of(keys, self.tools.partition_count)
+        strangers = {k for k, p in zip(keys, found, strict=True) if p != self.partition}
+        if len(known) > KNOWN_KEYS_MAX:
+            known.clear()
+        known |= new - strangers
+        return strangers
+
+    def _on_control(self, records: Sequence[ConsumerRecord], problems: list[Refused]) -> None:
+        for record in records:
+            clock = decode_clock(record.value)
+            if isinstance(clock, Malformed):
+                problems.append(Refused(CONTROL, record, clock.reason, clock.detail))
+                continue
+            try:
+                until_ms = to_ms(clock.until)
+            except ValueError as problem:
+                problems.append(Refused(CONTROL, record, "time", f"until: {problem}"))
+                continue
+            if until_ms > record.timestamp + FUTURE_MS_MAX:
+                problems.append(Refused(CONTROL, record, "future", f"until {clock.until}"))
+            else:
+                self.resolver.times.on_clock(until_ms)
+
+    # ---- time ----------------------------------------------------------------------------------
+
+    async def tick(self, is_drained: bool) -> None:
+        """Keeps promising; while topics are silent, lets their times follow the broker's clock."""
+        times = self.resolver.times
+        is_unsaid = times.settled_ms > self._promised_ms
+        if not is_drained and not is_unsaid:
+            return
+        if times.first_ms == NEVER_MS:
+            return
+        broker_now_ms = await self._commit(self.resolver.finish())
+        if is_drained and broker_now_ms > 0:
+            silent = [topic for topic in JOINED if await self._has_ended(topic)]
+            times.on_silence(silent, broker_now_ms, self._settings.idle_after_ms)
+
+    # ---- the transaction -----------------------------------------------------------------------
+
+    async def _commit(self, step: Step) -> int:
+        names = self.tools.names
+        outputs: dict[tuple[str, int], list[Out]] = defaultdict(list)
+        own = self.partition
+        outcomes = outputs[names[topics.OUTCOMES.name], own]
+        settled = []
+        for outcome in step.outcomes:
+            value = encode(outcome)
+            outcomes.append(Out(outcome.id.encode(), value))
+            if outcome.is_settled and outcome.calibrates:
+                key = f"{outcome.tenant_id}/{outcome.action_type}".encode()
+                settled.append(Out(key, value))
+        partitions = partitions_of([out.key or b"" for out in settled], self.tools.partition_count)
+        for out, partition in zip(settled, partitions, strict=True):
+            outputs[names[topics.SETTLED_OUTCOMES.name], partition].append(out)
+        for late in step.late:
+            key = f"{late.tenant_id}/{late.conversation_id}".encode()
+            outputs[names[topics.LATE_EVENTS.name], own].append(Out(key, encode(late)))
+        for refused in step.refused:
+            letter = dead_letter_of(refused, RESOLVER.name)
+            outputs[names[topics.DEAD_LETTERS.name], own].append(letter)
+        promised_ms = self._add_promise(outputs)
+        outputs[self.changelog_name, own] = row_outs(step.changes, self._progress())
+        broker_now_ms = await self.transact(outputs)
+        if promised_ms is not None:
+            self._promised_ms, self._promised_at_s = promised_ms, time.monotonic()
+        return broker_now_ms
+
+    def _add_promise(self, outputs: dict[tuple[str, int], list[Out]]) -> int | None:
+        """At most once a second: everything with a settle time up to now has been written."""
+        settled_ms = self.resolver.times.settled_ms
+        is_due = time.monotonic() - self._promised_at_s >= PROMISE_S
+        if settled_ms <= self._promised_ms or not is_due:
+            return None
+        value = encode(Promise(source=self.partition, until_ms=settled_ms))
+        for partition in range(self.tools.partition_count):
+            name = self.tools.names[topics.SETTLED_OUTCOMES.name]
+            outputs[name, partition].append(Out(None, value))
+        return settled_ms
+
+    def _progress(self) -> Progress:
+        times = self.resolver.times
+        return Progress(
+            offsets=dict(self.offsets),
+            times={
+                topic: [t.log_ms, t.pushed_ms, t.broker_ms, t.silent_from_ms]
+                for topic, t in times.topics.items()
+            },
+            first_ms=times.first_ms,
+            first_broker_ms=times.first_broker_ms,
+            policy=list(self._settings.policy.by_digest),
+            counts={"/".join(name): count for name, count in self.resolver.counts.items()},
+            label_delays={
+                name: (delay.counts, delay.sum_ms)
+                for name, delay in self.resolver.label_delays.items()
+            },
+        )
+
+
+def _restore_times(resolver: OutcomeResolver, progress: Progress) -> None:
+    times = resolver.times
+    for topic, (log_ms, pushed_ms, broker_ms, silent_from_ms) in progress.times.items():
+        grace_ms = times.topics[topic].grace_ms
+        times.topics[topic] = TopicTime(grace_ms, log_ms, pushed_ms, broker_ms, silent_from_ms)
+    times.first_ms = NEVER_MS if progress.first_ms is None else progress.first_ms
+    times.first_broker_ms = (
+        NEVER_MS if progress.first_broker_ms is None else progress.first_broker_ms
+    )
+    for name, count in progress.counts.items():
+        group, _, member = name.rpartition("/")
+        resolver.counts[group, member] = count
+    for action_type, (counts, sum_ms) in progress.label_delays.items():
+        resolver.label_delays[action_type] = LabelDelay(counts, sum_ms)

@@ -1,0 +1,46 @@
+"""What an operator may set, from the environment (`TRUEUP_*`), checked at start."""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from agents_topics.topics import AGENT_ACTIONS, AGENT_INTERACTIONS
+
+
+class Settings(BaseSettings):
+    """The worker's settings; times in seconds as people write them, `*_ms` as the core reads them.
+
+    Args:
+        partitions: The partition count of every topic.
+        grace_s: How far behind its topic's time a record may be; one figure for every topic.
+        idle_after_s: How long a topic is quiet before its time moves by the broker's clock.
+        instance_id: A stable name of this worker's slot, for static group membership.
+        transactions_per_s: A worker's budget, shared by its tasks.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="TRUEUP_", extra="ignore", frozen=True)
+
+    partitions: Annotated[int, Field(ge=1, le=10_000)] = 4
+    grace_s: Annotated[int, Field(ge=1, le=30 * 86_400)] = 3_600
+    idle_after_s: Annotated[float, Field(ge=0.1, le=86_400)] = 10.0
+    policy: Path | None = None
+    instance_id: str | None = None
+    session_timeout_s: Annotated[float, Field(ge=6, le=60)] = 6.0
+    heartbeat_s: Annotated[float, Field(gt=0, le=5)] = 1.0
+    transactions_per_s: Annotated[int, Field(ge=1, le=10_000)] = 100
+    step_records_max: Annotated[int, Field(ge=1, le=1_000_000)] = 20_000
+    web_host: str = "127.0.0.1"
+    web_port: Annotated[int, Field(ge=0, le=65_535)] = 6066
+    data_folder: Path = Path(".trueup/worker")
+
+    @property
+    def grace_ms(self) -> dict[str, int]:
+        """By joined topic, in milliseconds."""
+        return dict.fromkeys((AGENT_ACTIONS.name, AGENT_INTERACTIONS.name), self.grace_s * 1000)
+
+    @property
+    def idle_after_ms(self) -> int:
+        """In milliseconds."""
+        return round(self.idle_after_s * 1000)

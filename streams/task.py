@@ -1,0 +1,273 @@
+"""A task: one partition number of one Faust agent, over all topics that the agent joins.
+
+The law: a task owns its partition from the moment it has fenced the last owner until it is closed.
+Whatever fails in between, its work is thrown away and opened anew; only a programmer's error stops
+it, loudly. It accepts only what was fetched after its own seek, keeps every record until it is
+applied, and pauses its own partitions when it has enough, so that nothing is lost, skipped or held
+without bound.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import structlog
+from aiokafka import ConsumerRecord
+from aiokafka.errors import KafkaError
+from faust.types import TP
+
+from agents_topics.roster import AgentRow
+from streams.batches import Batch, BatchConsumer
+from streams.changelog import StateProblem
+
+TICK_S = 1.0
+REOPEN_S = (0.2, 0.5, 1.0, 2.0, 5.0)
+PAUSE_ABOVE = 20_000
+RESUME_BELOW = 8_000
+
+log = structlog.get_logger("trueup.task")
+
+State = Literal["opening", "running", "retrying", "refused", "failed", "closed"]
+
+
+class Busy(Exception):
+    """The other side cannot take our work now; says when to come again."""
+
+    def __init__(self, what: str, retry_after_s: float) -> None:
+        super().__init__(what)
+        self.retry_after_s = retry_after_s
+
+
+class Work(Protocol):
+    """What a task does with its records: the part that differs between agents."""
+
+    async def open(self) -> dict[str, int]:
+        """Takes ownership and restores; returns the next offset to apply by topic."""
+        ...
+
+    async def choose(self, queued: Mapping[str, Sequence[ConsumerRecord]]) -> str | None:
+        """The topic whose records are applied next; None to wait for more."""
+        ...
+
+    async def apply(self, batches: Sequence[tuple[str, Sequence[ConsumerRecord]]]) -> None:
+        """Applies records, all of them or none."""
+        ...
+
+    async def tick(self, is_drained: bool) -> None:
+        """Does what time alone asks for; about once a second between steps."""
+        ...
+
+    async def close(self) -> None:
+        """Lets go of what `open` took."""
+        ...
+
+
+@dataclass(slots=True)
+class _Queue:
+    """Fetched records of one topic that are not applied yet."""
+
+    epoch: int = -1
+    next_offset: int = 0
+    is_paused: bool = False
+
+
+class Task:
+    """Runs one `Work` from open to close, over and over if it must."""
+
+    def __init__(
+        self,
+        row: AgentRow,
+        partition: int,
+        work: Work,
+        consumer: BatchConsumer,
+        names: Mapping[str, str],
+        step_records_max: int,
+    ) -> None:
+        self.name = f"{row.name}-{partition}"
+        self.row = row
+        self.partition = partition
+        self.work = work
+        self.state: State = "opening"
+        self.problem: str | None = None
+        self.reopened_count = -1
+        self.lag: dict[str, int] = {}
+        self._consumer = consumer
+        self._names = names
+        self._step_records_max = step_records_max
+        self._queues = {topic.name: _Queue() for topic in row.reads}
+        self._batches: dict[str, deque[list[ConsumerRecord]]] = {t: deque() for t in self._queues}
+        self._wake = asyncio.Event()
+        self._is_closing = False
+        self._job: asyncio.Task[None] | None = None
+        self._log = log.bind(task=self.name)
+
+    # ---- for the Faust agent and the worker ----------------------------------------------------
+
+    def start(self) -> None:
+        """Begins to open and run, in the background."""
+        self._job = asyncio.create_task(self._run(), name=self.name)
+
+    def accept(self, topic: str, batch: Batch) -> None:
+        """Takes what was fetched for one of its topics; never waits."""
+        queue = self._queues[topic]
+        if batch.epoch != queue.epoch:
+            return
+        self._batches[topic].append(batch.records)
+        self._wake.set()
+        if not queue.is_paused and self.queued_count(topic) > PAUSE_ABOVE:
+            queue.is_paused = True
+            self._consumer.pause_partitions({self._tp(topic)})
+
+    async def close(self) -> None:
+        """The open step ends, then everything is let go."""
+        self._is_closing = True
+        self._wake.set()
+        if self._job:
+            try:
+                await asyncio.wait_for(self._job, 9)
+            except TimeoutError:
+                self._log.warning("task_cancelled_at_close")
+        self.state = "closed"
+
+    def queued_count(self, topic: str) -> int:
+        """How many fetched records wait."""
+        return sum(map(len, self._batches[topic]))
+
+    async def measure_lag(self) -> None:
+        """Notes how far fetching is behind the last stable offsets, for the metrics."""
+        for topic in self._queues:
+            name = self._names[topic]
+            position = await self._consumer.position_of(name, self.partition)
+            end = position.stable_end
+            waits = self.queued_count(topic)
+            behind = 0 if end is None or position.position is None else end - position.position
+            self.lag[topic] = max(behind, 0) + waits
+
+    def next_offsets(self) -> dict[str, int]:
+        """The next offset to apply, by topic."""
+        return {topic: queue.next_offset for topic, queue in self._queues.items()}
+
+    async def is_drained(self, topic: str, until: int) -> bool:
+        """Whether every record before offset `until` was fetched and applied."""
+        waiting = self._batches[topic]
+        if waiting:
+            return bool(waiting[0][0].offset >= until)
+        position = await self._consumer.position_of(self._names[topic], self.partition)
+        if self._batches[topic] or position.position is None or position.position < until:
+            return False
+        return position.fetched <= self._queues[topic].next_offset
+
+    # ---- the life of a task --------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        """Open, work, and on any operating error begin anew; the one supervising place."""
+        while not self._is_closing:
+            self.reopened_count += 1
+            try:
+                self.state = "opening"
+                await self._open()
+                self.state, self.problem = "running", None
+                await self._work()
+            except StateProblem as problem:
+                self.state, self.problem = "refused", str(problem)
+                self._log.error("task_refused", reason=str(problem))
+                self._is_closing = True
+            except (KafkaError, TimeoutError, OSError, Busy) as problem:
+                self.state = "retrying"
+                self.problem = f"{type(problem).__name__}: {problem}"
+                self._log.warning("task_reopens", reason=self.problem)
+            except Exception as bug:
+                self.state, self.problem = "failed", f"{type(bug).__name__}: {bug}"
+                self._log.exception("task_failed", offsets=self.next_offsets())
+                self._is_closing = True
+            finally:
+                self._drop_queues()
+                await self.work.close()
+            if self.state == "retrying":
+                await self._pause_before_retry()
+
+    async def _open(self) -> None:
+        started_s = time.monotonic()
+        offsets = await self.work.open()
+        for topic, queue in self._queues.items():
+            queue.next_offset = offsets[topic]
+            queue.epoch = await self._consumer.seek_task(
+                self._names[topic], self.partition, offsets[topic]
+            )
+            queue.is_paused = False
+            self._consumer.resume_partitions({self._tp(topic)})
+        seconds = round(time.monotonic() - started_s, 3)
+        self._log.info("task_opened", seconds=seconds, offsets=offsets)
+
+    async def _work(self) -> None:
+        tick_at_s = time.monotonic() + TICK_S
+        while not self._is_closing:
+            batches = await self._take()
+            if batches:
+                await self.work.apply(batches)
+                for topic, records in batches:
+                    self._queues[topic].next_offset = records[-1].offset + 1
+                self._resume()
+            if time.monotonic() >= tick_at_s:
+                await self.work.tick(is_drained=not batches)
+                await self.measure_lag()
+                tick_at_s = time.monotonic() + TICK_S
+            if not batches and not self._is_closing:
+                self._wake.clear()
+                if not any(self._batches.values()):
+                    await self._sleep_until_woken(tick_at_s - time.monotonic())
+                else:
+                    await self._sleep_until_woken(0.02)
+            else:
+                await asyncio.sleep(0)
+
+    async def _take(self) -> list[tuple[str, list[ConsumerRecord]]]:
+        """The records of the next step: from topic after topic, as the work chooses."""
+        taken: dict[str, list[ConsumerRecord]] = {}
+        order: list[tuple[str, list[ConsumerRecord]]] = []
+        count = 0
+        while count < self._step_records_max:
+            heads = {topic: held[0] for topic, held in self._batches.items() if held}
+            topic = await self.work.choose(heads) if heads else None
+            if topic is None:
+                break
+            records = self._batches[topic].popleft()
+            fresh = self._queues[topic].next_offset
+            if records[0].offset < fresh:
+                records = [record for record in records if record.offset >= fresh]
+            if records:
+                count += len(records)
+                taken[topic] = records
+                order.append((topic, records))
+                self._queues[topic].next_offset = records[-1].offset + 1
+        return order
+
+    def _resume(self) -> None:
+        for topic, queue in self._queues.items():
+            if queue.is_paused and self.queued_count(topic) < RESUME_BELOW:
+                queue.is_paused = False
+                self._consumer.resume_partitions({self._tp(topic)})
+
+    async def _sleep_until_woken(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(max(seconds, 0.001)):
+                await self._wake.wait()
+        except TimeoutError:
+            return
+
+    async def _pause_before_retry(self) -> None:
+        wait_s = REOPEN_S[min(self.reopened_count, len(REOPEN_S) - 1)]
+        self._wake.clear()
+        if not self._is_closing:
+            await self._sleep_until_woken(wait_s)
+
+    def _drop_queues(self) -> None:
+        for topic, queue in self._queues.items():
+            queue.epoch = -1
+            self._batches[topic].clear()
+
+    def _tp(self, topic: str) -> TP:
+        return TP(self._names[topic], self.partition)

@@ -1,0 +1,85 @@
+"""The tasks of one worker: opened for what the group assigns, closed when it is revoked."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+
+import structlog
+from faust.types import TP
+
+from agents_topics.roster import AGENTS, CALIBRATOR, RESOLVER, AgentRow
+from streams.batches import Batch, BatchConsumer
+from streams.calibrate import CalibratorWork
+from streams.publish import PublisherWork, Sink
+from streams.resolve_outcomes import ResolverSettings, ResolverWork
+from streams.task import Task, Work
+from streams.work import Tools
+
+log = structlog.get_logger("trueup.worker")
+
+
+class Tasks:
+    """Every task that this worker runs now."""
+
+    def __init__(
+        self,
+        tools: Tools,
+        resolver_settings: ResolverSettings,
+        sink: Sink,
+        step_records_max: int,
+    ) -> None:
+        self.tools = tools
+        self._resolver_settings = resolver_settings
+        self._sink = sink
+        self._step_records_max = step_records_max
+        self._logical = {name: topic for topic, name in tools.names.items()}
+        self._tasks: dict[tuple[str, int], Task] = {}
+        self.is_assigned = False
+
+    def __iter__(self) -> Iterator[Task]:
+        return iter(self._tasks.values())
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the group has assigned partitions and every task has restored."""
+        return self.is_assigned and all(t.state == "running" for t in self._tasks.values())
+
+    def accept(self, row: AgentRow, topic: str, partition: int, batch: Batch) -> None:
+        """Hands a batch to its task; without one it was fetched before a rebalance."""
+        task = self._tasks.get((row.name, partition))
+        if task is not None:
+            task.accept(self._logical[topic], batch)
+
+    def open(self, assigned: set[TP], consumer: BatchConsumer) -> None:
+        """Opens a task for each agent and partition number that is assigned in all its topics."""
+        for row in AGENTS:
+            names = [self.tools.names[topic.name] for topic in row.reads]
+            numbers = [{tp.partition for tp in assigned if tp.topic == name} for name in names]
+            if any(number != numbers[0] for number in numbers):
+                raise AssertionError(f"{row.name}: its topics are not co-partitioned: {numbers}")
+            for partition in sorted(numbers[0]):
+                work = self._work_of(row, partition)
+                task = Task(
+                    row, partition, work, consumer, self.tools.names, self._step_records_max
+                )
+                if isinstance(work, ResolverWork):
+                    work.task = task
+                self._tasks[row.name, partition] = task
+                task.start()
+        self.is_assigned = True
+        log.info("tasks_assigned", count=len(self._tasks))
+
+    async def close(self) -> None:
+        """Closes every task: the open steps end first."""
+        self.is_assigned = False
+        closing = list(self._tasks.values())
+        self._tasks.clear()
+        await asyncio.gather(*(task.close() for task in closing))
+        log.info("tasks_closed", count=len(closing))
+
+    def _work_of(self, row: AgentRow, partition: int) -> Work:
+        makers: dict[str, Callable[[], Work]] = {
+            RESOLVER.name: lambda: ResolverWork(partition, self.tools, self._resolver_settings),
+            CALIBRATOR.name: lambda: CalibratorWork(partition, self.tools),
+        }
+        make = makers.get(row.name, lambda: PublisherWork(partition, self.tools, self._sink))
+        return make()

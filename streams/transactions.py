@@ -1,0 +1,120 @@
+"""One task's transactions: changelog, outputs and offsets together or not at all.
+
+The law: whatever goes wrong inside a transaction leaves its result unknown, so there is no way to
+abort and go on here. The caller drops producer and state and opens again: a new producer with the
+same transactional id fences the old one and ends its transaction, and the changelog then tells
+what was applied.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.structs import OffsetAndMetadata
+
+from agents_topics.connection import Connection
+
+TRANSACTION_TIMEOUT_MS = 10_000
+DEADLINE_S = 8.0
+BATCH_BYTES = 900 * 1024
+RECORDS_MAX = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Out:
+    """A record to write."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, bytes]] = field(default_factory=list)
+
+
+Outputs = Mapping[tuple[str, int], Sequence[Out]]
+"""By topic and partition."""
+
+
+class TransactionBudget:
+    """Spreads a worker's transactions over time, so that many tasks cost no more than few."""
+
+    def __init__(self, per_second: int) -> None:
+        self._interval_s = 1 / per_second
+        self._next_s = 0.0
+
+    async def take(self) -> None:
+        """Waits for this transaction's turn."""
+        now_s = asyncio.get_running_loop().time()
+        self._next_s = max(now_s, self._next_s + self._interval_s)
+        if self._next_s > now_s:
+            await asyncio.sleep(self._next_s - now_s)
+
+
+class TaskProducer:
+    """The transactional producer of one task."""
+
+    def __init__(self, connection: Connection, transactional_id: str, group: str) -> None:
+        self._group = group
+        self._records = 0
+        self._producer = AIOKafkaProducer(
+            **connection.client_options(),
+            transactional_id=connection.topic(transactional_id),
+            transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
+            max_batch_size=BATCH_BYTES,
+            max_request_size=4 << 20,
+            compression_type="lz4",
+            retry_backoff_ms=10,
+            request_timeout_ms=10_000,
+        )
+
+    async def open(self) -> None:
+        """Fences the last owner; its unfinished transaction is ended when this returns."""
+        async with asyncio.timeout(4 * DEADLINE_S):
+            await self._producer.start()
+
+    async def commit(self, outputs: Outputs, offsets: Mapping[tuple[str, int], int]) -> int:
+        """Writes everything in one transaction; returns the broker's time of the last append.
+
+        Raises:
+            TimeoutError, KafkaError: the result is unknown.
+        """
+        async with asyncio.timeout(DEADLINE_S):
+            await self._producer.begin_transaction()
+            appends: list[Any] = []
+            for (topic, partition), outs in outputs.items():
+                appends += await self._send(topic, partition, outs)
+            if offsets:
+                await self._producer.send_offsets_to_transaction(
+                    {TopicPartition(*at): OffsetAndMetadata(o, "") for at, o in offsets.items()},
+                    self._group,
+                )
+            metadata = await asyncio.gather(*appends)
+            await self._producer.commit_transaction()
+        return max((m.timestamp for m in metadata if m.timestamp is not None), default=-1)
+
+    @property
+    def is_worn_out(self) -> bool:
+        """Whether its sequence numbers near their end (aiokafka overflows at 2³¹)."""
+        return self._records > RECORDS_MAX
+
+    async def _send(self, topic: str, partition: int, outs: Sequence[Out]) -> list[Any]:
+        appends = []
+        self._records += len(outs)
+        batch = self._producer.create_batch()
+        append = batch.append
+        for out in outs:
+            if append(key=out.key, value=out.value, timestamp=None, headers=out.headers) is None:
+                appends.append(await self._producer.send_batch(batch, topic, partition=partition))
+                batch = self._producer.create_batch()
+                append = batch.append
+                append(key=out.key, value=out.value, timestamp=None, headers=out.headers)
+        if batch.record_count():
+            appends.append(await self._producer.send_batch(batch, topic, partition=partition))
+        return appends
+
+    async def close(self) -> None:
+        """Lets go of the connections; an open transaction is left for the next owner to end."""
+        with contextlib.suppress(Exception):
+            async with asyncio.timeout(2):
+                await self._producer.stop()

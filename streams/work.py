@@ -1,0 +1,130 @@
+"""What stateful works share: a transactional producer, a changelog, and the way they open.
+
+Opening is always the same: fence the last owner, then read the changelog to its last stable
+offset, then take the applied offsets from it. The group's committed offsets only mirror them; where
+the two disagree somebody lost a changelog or reset a group, and the task refuses with what to do.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from aiokafka import ConsumerRecord
+
+from agents_topics.connection import Connection
+from agents_topics.roster import AgentRow
+from streams import changelog
+from streams.broker import Broker
+from streams.changelog import PROGRESS_KEY, Progress, StateProblem, progress_of
+from streams.transactions import Out, Outputs, TaskProducer, TransactionBudget
+
+
+@dataclass(slots=True)
+class Tools:
+    """What a worker lends to all of its tasks. `names` are the topics' names on the broker."""
+
+    connection: Connection
+    group: str
+    names: dict[str, str]
+    partition_count: int
+    broker: Broker
+    budget: TransactionBudget
+    transactions: dict[str, int]
+    """Transactions of this worker by result."""
+
+
+class StatefulWork:
+    """Owns a partition's state, its changelog partition and its transactional id."""
+
+    def __init__(self, row: AgentRow, partition: int, tools: Tools) -> None:
+        assert row.changelog
+        self.name = f"{row.name}-{partition}"
+        self.row = row
+        self.partition = partition
+        self.tools = tools
+        self.offsets: dict[str, int] = {}
+        self.changelog_name = tools.names[row.changelog.name]
+        self._producer: TaskProducer | None = None
+
+    def restore(self, rows: Mapping[bytes, bytes], progress: Progress | None) -> None:
+        """Builds the state from the changelog's rows."""
+        raise NotImplementedError
+
+    async def open(self) -> dict[str, int]:
+        """Fences, restores; returns the applied offsets."""
+        tools = self.tools
+        self._producer = TaskProducer(tools.connection, f"trueup-{self.name}", tools.group)
+        await self._producer.open()
+        rows, end = await tools.broker.changelog(self.changelog_name, self.partition)
+        value = rows.pop(PROGRESS_KEY, None)
+        if value is None and rows:
+            raise StateProblem(f"{self.name}: its changelog has rows but no progress: rebuild it")
+        progress = None if value is None else progress_of(value, self.name)
+        names = [topic.name for topic in self.row.reads]
+        self.offsets = {name: progress.offsets.get(name, 0) if progress else 0 for name in names}
+        await self._check_offsets(end)
+        self.restore(rows, progress)
+        return dict(self.offsets)
+
+    async def _check_offsets(self, changelog_end: int) -> None:
+        names = self.tools.names
+        starts = await self.tools.broker.starts([names[t] for t in self.offsets], self.partition)
+        committed = await self.tools.broker.committed(self.tools.group)
+        for topic, applied in self.offsets.items():
+            where = f"{self.name}: {topic}"
+            start = starts[names[topic]]
+            if applied < start and (applied or changelog_end):
+                raise StateProblem(
+                    f"{where}: offsets {applied} to {start - 1} were deleted before they were "
+                    "applied: raise the topic's retention; `trueup reset` accepts the loss"
+                )
+            offset = committed.get((names[topic], self.partition))
+            if offset is None or offset == applied:
+                continue
+            if offset > applied:
+                raise StateProblem(
+                    f"{where}: the group has {offset} but the changelog only {applied}: the "
+                    "changelog was lost or cut; rebuild from the source topics"
+                )
+            raise StateProblem(
+                f"{where}: the group was set back to {offset}, the state has {applied}: state and "
+                "offsets belong together; `trueup reset` resets both"
+            )
+
+    async def transact(self, outputs: Outputs) -> int:
+        """Writes a step in one transaction; returns the broker's time of it."""
+        assert self._producer
+        offsets = {
+            (self.tools.names[topic], self.partition): offset
+            for topic, offset in self.offsets.items()
+            if offset
+        }
+        await self.tools.budget.take()
+        counted = self.tools.transactions
+        try:
+            broker_ms = await self._producer.commit(outputs, offsets)
+        except BaseException:
+            counted["unknown"] = counted.get("unknown", 0) + 1
+            raise
+        counted["committed"] = counted.get("committed", 0) + 1
+        return broker_ms
+
+    async def close(self) -> None:
+        """Lets the producer go."""
+        if self._producer:
+            producer, self._producer = self._producer, None
+            await producer.close()
+
+
+def row_outs(changes: Mapping[bytes, Any], progress: Progress) -> list[Out]:
+    """The changelog records of a step: its rows, and the progress that goes with them."""
+    outs = [
+        Out(key, None if row is None else changelog.encode(row)) for key, row in changes.items()
+    ]
+    outs.append(Out(PROGRESS_KEY, changelog.encode(progress)))
+    return outs
+
+
+def first_queued(queued: Mapping[str, Sequence[ConsumerRecord]]) -> str:
+    """The choice of a work whose topics need no order among them."""
+    return next(iter(queued))

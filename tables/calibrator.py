@@ -1,0 +1,198 @@
+"""One partition of the calibrator: bins of its streams, and the outcomes that wait for their turn.
+
+The law: a settled calibrating outcome enters its bin once, in the order (settle time, action time,
+action_id, conversation_id) over all resolver tasks. An outcome waits here until every source has
+promised that nothing with an earlier settle time will follow; without promises the order would be
+that of arrival. A step returns the touched bins' absolute sums and the changelog's rows.
+"""
+
+import heapq
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from agents_topics.events import BinSums, CalibrationUpdate, Outcome, Promise
+from tables.calibration_bins import (
+    SUM_NAMES,
+    CalibrationBin,
+    Sums,
+    bin_index_of,
+    millionths_of,
+    y_of,
+)
+from tables.stream_times import NEVER_MS
+
+
+class Stream(NamedTuple):
+    """What shares a curve, a test and a threshold."""
+
+    tenant_id: str
+    action_type: str
+    outcome_type: str
+    window_ms: int
+    confidence_source: str
+
+
+class Waiting(NamedTuple):
+    """A settled outcome in the order of entry."""
+
+    settled_at_ms: int
+    created_at_ms: int
+    action_id: str
+    conversation_id: str
+    id: str
+    stream: Stream
+    millionths: int
+    status: str
+    expired_counts: bool
+    is_lead: bool
+
+
+BinKey = tuple[Stream, int]
+
+
+@dataclass(slots=True)
+class CalibratorStep:
+    """What a step wants written: bins that changed, and changelog rows (None deletes)."""
+
+    updates: list[tuple[str, CalibrationUpdate]] = field(default_factory=list)
+    changes: dict[bytes, Any] = field(default_factory=dict)
+
+
+class Calibrator:
+    """The state of one partition; `source_count` resolver tasks feed it."""
+
+    def __init__(self, source_count: int) -> None:
+        self.promises: dict[int, int] = dict.fromkeys(range(source_count), NEVER_MS)
+        self.bins: dict[BinKey, CalibrationBin] = {}
+        self._waiting: list[Waiting] = []
+        self._new: dict[str, Waiting] = {}
+
+    @property
+    def promised_ms(self) -> int:
+        """Every outcome with a settle time at or before this has come."""
+        return min(self.promises.values())
+
+    @property
+    def waiting_count(self) -> int:
+        """How many outcomes wait for their turn."""
+        return len(self._waiting)
+
+    def on_promise(self, promise: Promise) -> None:
+        """A source has written every outcome up to a settle time."""
+        if promise.source not in self.promises:
+            raise AssertionError(f"a promise of source {promise.source}: partitions were added")
+        self.promises[promise.source] = max(self.promises[promise.source], promise.until_ms)
+
+    def on_settled(self, outcome: Outcome) -> None:
+        """A calibrating outcome has settled."""
+        waiting = Waiting(
+            settled_at_ms=outcome.settled_at_ms,
+            created_at_ms=outcome.created_at_ms,
+            action_id=outcome.action_id,
+            conversation_id=outcome.conversation_id,
+            id=outcome.id,
+            stream=Stream(
+                outcome.tenant_id,
+                outcome.action_type,
+                outcome.outcome_type,
+                outcome.window_expires_at_ms - outcome.created_at_ms,
+                outcome.confidence_source,
+            ),
+            millionths=millionths_of(outcome.predicted_confidence),
+            status=outcome.status,
+            expired_counts=outcome.expired_counts,
+            is_lead=bool(outcome.is_lead),
+        )
+        heapq.heappush(self._waiting, waiting)
+        self._new[waiting.id] = waiting
+
+    def finish(self) -> CalibratorStep:
+        """Ends the step: outcomes whose turn has come enter their bins."""
+        step = CalibratorStep()
+        touched: dict[BinKey, CalibrationBin] = {}
+        promised_ms = self.promised_ms
+        while self._waiting and self._waiting[0].settled_at_ms <= promised_ms:
+            self._enter(heapq.heappop(self._waiting), touched, step)
+        for waiting in self._new.values():
+            step.changes[_waiting_key(waiting.id)] = waiting
+        self._new.clear()
+        for (stream, index), held in touched.items():
+            key = bin_key(stream, index)
+            step.changes[b"b/" + key.encode()] = _bin_row(stream, index, held)
+            step.updates.append((key, _update_of(stream, index, held)))
+        return step
+
+    def _enter(
+        self, waiting: Waiting, touched: dict[BinKey, CalibrationBin], step: CalibratorStep
+    ) -> None:
+        key = (waiting.stream, bin_index_of(waiting.millionths))
+        held = self.bins.get(key)
+        if held is None:
+            held = self.bins[key] = CalibrationBin()
+        y = y_of(waiting.status, waiting.expired_counts)
+        held.update(waiting.millionths, y, waiting.status, waiting.is_lead)
+        held.last_settled_at_ms = waiting.settled_at_ms
+        touched[key] = held
+        if self._new.pop(waiting.id, None) is None:
+            step.changes[_waiting_key(waiting.id)] = None
+
+    def restore(self, key: bytes, row: Any) -> None:
+        """Takes back one row of the changelog; each key comes once, with its last row."""
+        if key.startswith(b"h/"):
+            waiting = Waiting(*row)
+            heapq.heappush(self._waiting, waiting._replace(stream=Stream(*waiting.stream)))
+        elif key.startswith(b"b/"):
+            stream, index, every, lead, counts, last_settled_at_ms = row
+            self.bins[Stream(*stream), index] = CalibrationBin(
+                Sums(*map(int, every)), Sums(*map(int, lead)), counts, last_settled_at_ms
+            )
+        else:
+            raise AssertionError(f"no such row: {key!r}")
+
+
+def bin_key(stream: Stream, index: int) -> str:
+    """The record key of a bin.
+
+    >>> bin_key(Stream("t", "qualify", "deal_progression", 60000, "judge"), 3)
+    't/qualify/deal_progression/60000/judge/3'
+    """
+    return "/".join(map(str, (*stream, index)))
+
+
+def _waiting_key(outcome_id: str) -> bytes:
+    return b"h/" + outcome_id.encode()
+
+
+def _bin_row(stream: Stream, index: int, held: CalibrationBin) -> tuple[Any, ...]:
+    return (
+        stream,
+        index,
+        [str(getattr(held.all, name)) for name in SUM_NAMES],
+        [str(getattr(held.lead, name)) for name in SUM_NAMES],
+        dict(held.counts),
+        held.last_settled_at_ms,
+    )
+
+
+def _update_of(stream: Stream, index: int, held: CalibrationBin) -> CalibrationUpdate:
+    return CalibrationUpdate(
+        **stream._asdict(),
+        bin_index=index,
+        all=_bin_sums_of(held.all),
+        lead=_bin_sums_of(held.lead),
+        counts=dict(held.counts),
+        last_settled_at_ms=held.last_settled_at_ms,
+    )
+
+
+def _bin_sums_of(sums: Sums) -> BinSums:
+    return BinSums(
+        n=sums.n,
+        sp=sums.sp,
+        spp=str(sums.spp),
+        sy=sums.sy,
+        spy=sums.spy,
+        excluded_n=sums.excluded_n,
+        excluded_sp=sums.excluded_sp,
+        excluded_spp=str(sums.excluded_spp),
+    )
