@@ -3,7 +3,8 @@
 The law: a task accepts only what was fetched after its own last seek. Every seek gives its
 topic-partition a new epoch in the fetching thread, where fetching and seeking cannot interleave,
 and every batch carries the epoch it was fetched in. So nothing of an older assignment, of before a
-failure or of Faust's own position ever reaches the core, and no gap can open unseen.
+failure or of Faust's own position ever reaches the core. And every batch says where it begins, so
+that no gap can open unseen.
 
 Stock Faust costs two asyncio tasks a message, acknowledges what raised and commits by itself; here
 a message is all that was fetched of a partition, and offsets belong to the tasks.
@@ -29,9 +30,13 @@ FETCH_BYTES_MAX = 4 << 20
 
 
 class Batch(NamedTuple):
-    """All records of one fetch of one topic-partition."""
+    """All records of one fetch of one topic-partition.
+
+    `begin` is the offset after the last record fetched before, so that a lost batch is seen.
+    """
 
     records: list[ConsumerRecord]
+    begin: int
     epoch: int
 
 
@@ -86,16 +91,16 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         fetched = await super()._fetch_records(consumer, active_partitions, timeout, max_records)
         batches: dict[TP, Batch] = {}
         for tp, records in fetched.items():
-            self._fetched[tp] = records[-1].offset + 1
-            batches[TP(tp.topic, tp.partition)] = Batch(records, self._epochs.get(tp, 0))
+            begin, self._fetched[tp] = self._fetched.get(tp, 0), records[-1].offset + 1
+            batch = Batch(records, begin, self._epochs.get(tp, 0))
+            batches[TP(tp.topic, tp.partition)] = batch
         return batches
 
-    async def seek_now(self, tp: TopicPartition, offset: int) -> int:
-        """Fetching goes on at `offset`, in a new epoch; returns it. Runs in this thread."""
+    async def seek_now(self, tp: TopicPartition, offset: int, epoch: int) -> None:
+        """Fetching goes on at `offset`, in the given epoch. Runs in this thread."""
         self._ensure_consumer().seek(tp, offset)
         self._fetched[tp] = offset
-        self._epochs[tp] = self._epochs.get(tp, 0) + 1
-        return self._epochs[tp]
+        self._epochs[tp] = epoch
 
     async def position_now(self, tp: TopicPartition) -> Position:
         """Where fetching stands. Runs in this thread."""
@@ -127,6 +132,9 @@ class BatchConsumer(driver.Consumer):
         batches = cast(Mapping[TP, Any], fetched)
         for tp, batch in batches.items():
             last = batch.records[-1]
+            # Faust drops what is not past the last offset it has seen, so that after a seek back
+            # nothing would come. What is in order is for the task to say: it knows epoch and begin.
+            self._read_offset[tp] = None
             yield (
                 tp,
                 ConsumerMessage(
@@ -146,12 +154,16 @@ class BatchConsumer(driver.Consumer):
                 ),
             )
 
-    async def seek_task(self, topic: str, partition: int, offset: int) -> int:
-        """Seeks for a task; returns the epoch of all that is fetched from now on."""
+    async def seek_task(self, topic: str, partition: int, offset: int, epoch: int) -> None:
+        """Seeks for a task; what is fetched from now on carries the epoch.
+
+        The task gives the epoch, and waits for it from before the seek: a batch can be here before
+        this returns.
+        """
         thread = cast(BatchConsumerThread, self._thread)
-        work = thread.seek_now(TopicPartition(topic, partition), offset)
-        epoch: int = await thread.in_this_thread(work)
-        return epoch
+        await thread.in_this_thread(
+            thread.seek_now(TopicPartition(topic, partition), offset, epoch)
+        )
 
     async def position_of(self, topic: str, partition: int) -> Position:
         """Where fetching stands."""

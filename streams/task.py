@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Literal, Protocol
 
 import structlog
@@ -29,6 +30,9 @@ PAUSE_ABOVE = 20_000
 RESUME_BELOW = 8_000
 
 log = structlog.get_logger("trueup.task")
+
+_epochs = count(1)
+"""One for each seek of this process."""
 
 State = Literal["opening", "running", "retrying", "refused", "failed", "closed"]
 
@@ -70,6 +74,7 @@ class _Queue:
     """Fetched records of one topic that are not applied yet."""
 
     epoch: int = -1
+    received: int = 0
     next_offset: int = 0
     is_paused: bool = False
 
@@ -99,6 +104,7 @@ class Task:
         self._step_records_max = step_records_max
         self._queues = {topic.name: _Queue() for topic in row.reads}
         self._batches: dict[str, deque[list[ConsumerRecord]]] = {t: deque() for t in self._queues}
+        self._gap: str | None = None
         self._wake = asyncio.Event()
         self._is_closing = False
         self._job: asyncio.Task[None] | None = None
@@ -115,6 +121,11 @@ class Task:
         queue = self._queues[topic]
         if batch.epoch != queue.epoch:
             return
+        if batch.begin != queue.received:
+            self._gap = f"{topic}: fetched from {batch.begin} on, expected {queue.received}"
+            self._wake.set()
+            return
+        queue.received = batch.records[-1].offset + 1
         self._batches[topic].append(batch.records)
         self._wake.set()
         if not queue.is_paused and self.queued_count(topic) > PAUSE_ABOVE:
@@ -192,12 +203,14 @@ class Task:
     async def _open(self) -> None:
         started_s = time.monotonic()
         offsets = await self.work.open()
+        self._gap = None
         for topic, queue in self._queues.items():
             queue.next_offset = offsets[topic]
-            queue.epoch = await self._consumer.seek_task(
-                self._names[topic], self.partition, offsets[topic]
-            )
+            queue.epoch, queue.received = next(_epochs), offsets[topic]
             queue.is_paused = False
+            await self._consumer.seek_task(
+                self._names[topic], self.partition, offsets[topic], queue.epoch
+            )
             self._consumer.resume_partitions({self._tp(topic)})
         seconds = round(time.monotonic() - started_s, 3)
         self._log.info("task_opened", seconds=seconds, offsets=offsets)
@@ -205,6 +218,8 @@ class Task:
     async def _work(self) -> None:
         tick_at_s = time.monotonic() + TICK_S
         while not self._is_closing:
+            if self._gap:
+                raise Busy(f"a batch was lost on the way: {self._gap}", 0)
             batches = await self._take()
             if batches:
                 await self.work.apply(batches)
@@ -228,8 +243,8 @@ class Task:
         """The records of the next step: from topic after topic, as the work chooses."""
         taken: dict[str, list[ConsumerRecord]] = {}
         order: list[tuple[str, list[ConsumerRecord]]] = []
-        count = 0
-        while count < self._step_records_max:
+        taken_count = 0
+        while taken_count < self._step_records_max:
             heads = {topic: held[0] for topic, held in self._batches.items() if held}
             topic = await self.work.choose(heads) if heads else None
             if topic is None:
@@ -239,7 +254,7 @@ class Task:
             if records[0].offset < fresh:
                 records = [record for record in records if record.offset >= fresh]
             if records:
-                count += len(records)
+                taken_count += len(records)
                 taken[topic] = records
                 order.append((topic, records))
                 self._queues[topic].next_offset = records[-1].offset + 1

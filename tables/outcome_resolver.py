@@ -180,7 +180,9 @@ class OutcomeResolver:
         if type(event) is Interaction and event.kind not in self.policy.kinds:
             return self._count(topic, "ignored")
         seen = self._seen.get((topic, decoded.key, event.event_id))
-        if seen is not None:
+        # An id is remembered until its own copies are late by rule, exactly: what lies longer in
+        # the state than that must not decide, or batch cuts would.
+        if seen is not None and seen[0] + time.grace_ms > max(log_ms, pushed_ms):
             if seen[1] == event or seen[1] == fingerprint(event):
                 return self._count(topic, "duplicate")
             return self._refuse(topic, record, "conflict", "this event_id came with another body")
@@ -470,7 +472,9 @@ class OutcomeResolver:
         limits = {t: time.now_ms // MINUTE_MS for t, time in self.times.topics.items()}
         for topic, minute in [at for at in self._seen_at if at[1] <= limits[at[0]]]:
             for seen in self._seen_at.pop((topic, minute)):
-                del self._seen[seen]
+                held = self._seen.get(seen)
+                if held is not None and self._forget_minute(topic, held[0]) <= limits[topic]:
+                    del self._seen[seen]
             for number in range(self._seen_chunks.pop((topic, minute), 0)):
                 step.changes[_seen_key(topic, minute, number)] = None
 

@@ -1,0 +1,184 @@
+"""Records of our output topics as rows.
+
+Times stay integer milliseconds and UUIDs text until the driver encodes them: this runs once for
+every outcome, and the values' classes would cost more than the rows.
+"""
+
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import MISSING, fields
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+
+from agents_topics.events import BinSums, CalibrationUpdate, Outcome
+from agents_topics.identifiers import conversation_state_id_of
+from sinks.postgres.schema import OutcomeRecordModel as Columns
+
+Row = tuple[Any, ...]
+Record = tuple[int, bytes]
+
+_COLUMN_OF = {
+    "id": Columns.id,
+    "tenant_id": Columns.tenant_id,
+    "conversation_id": Columns.conversation_id,
+    "action_type": Columns.action_type,
+    "action_id": Columns.action_id,
+    "predicted_confidence": Columns.predicted_confidence,
+    "confidence_source": Columns.confidence_source,
+    "outcome_type": Columns.outcome_type,
+    "status": Columns.outcome_status,
+    "score": Columns.outcome_score,
+    "signal_source": Columns.signal_source,
+    "decided_by": Columns.decided_by,
+    "created_at_ms": Columns.created_at,
+    "window_expires_at_ms": Columns.window_expires_at,
+    "settled_at_ms": Columns.settled_at,
+    "resolved_at_ms": Columns.resolved_at,
+    "known_at_ms": Columns.known_at,
+    "revision": Columns.revision,
+    "is_settled": Columns.is_settled,
+    "calibrates": Columns.calibrates,
+    "is_lead": Columns.is_lead,
+    "expired_counts": Columns.expired_counts,
+    "policy_version": Columns.policy_version,
+    "rep_id": Columns.rep_id,
+    "agent_id": Columns.agent_id,
+    "agent_version": Columns.agent_version,
+    "model": Columns.model,
+    "cost_usd": Columns.cost_usd,
+    "latency_ms": Columns.latency_ms,
+}
+_ADDED = (
+    Columns.conversation_state_id,
+    Columns.metadata_json,
+    Columns.lineage,
+    Columns.output_partition,
+    Columns.output_offset,
+)
+OUTCOME_COLUMNS = tuple(column.key for column in (*_COLUMN_OF.values(), *_ADDED))
+"""The columns of an outcome's row: the event's fields in this order, then what follows from it."""
+
+
+def _outcome_struct() -> Any:
+    """The contract's `Outcome` as a struct, its fields in the columns' order.
+
+    A struct is decoded three times as fast as a dataclass and becomes a tuple in one call. The
+    fields that are no columns stand last.
+    """
+    types = {
+        field.name: (field.type,) if field.default is MISSING else (field.type, field.default)
+        for field in fields(Outcome)
+    }
+    names = [*_COLUMN_OF, *(name for name in types if name not in _COLUMN_OF)]
+    listed = [(name, *types[name]) for name in names]
+    return msgspec.defstruct("StoredOutcome", listed, kw_only=True, gc=False)
+
+
+_outcome = msgspec.json.Decoder(_outcome_struct()).decode
+_update = msgspec.json.Decoder(CalibrationUpdate).decode
+_json = msgspec.json.Encoder().encode
+# Several outcomes of a conversation come close together, each in several revisions.
+_state_id = lru_cache(maxsize=1 << 16)(conversation_state_id_of)
+
+
+def last_outcomes(records: Iterable[Record]) -> tuple[list[tuple[int, Any]], int]:
+    """The last record of each id, and how many were refused: a settled one is the last."""
+    last: dict[str, tuple[int, Any]] = {}
+    refused = 0
+    for offset, value in records:
+        outcome = _outcome(value)
+        held = last.get(outcome.id)
+        if held is not None and held[1].is_settled:
+            refused += outcome != held[1]
+        else:
+            last[outcome.id] = (offset, outcome)
+    return list(last.values()), refused
+
+
+def outcome_row(outcome: Any, lineage: int, partition: int, offset: int) -> Row:
+    """The row of `outcome_records`."""
+    return (
+        *msgspec.structs.astuple(outcome)[: len(_COLUMN_OF)],
+        _state_id(outcome.tenant_id, outcome.conversation_id),
+        _metadata(outcome),
+        lineage,
+        partition,
+        offset,
+    )
+
+
+def _metadata(outcome: Any) -> str:
+    """What came with the action, and where its deal stood then."""
+    if not outcome.metadata and outcome.deal_stage is None and outcome.interaction_count is None:
+        return "{}"
+    metadata = dict(outcome.metadata or {})
+    if outcome.deal_stage is not None:
+        metadata["deal_stage_at_creation"] = outcome.deal_stage
+    if outcome.interaction_count is not None:
+        metadata["interaction_count_at_creation"] = outcome.interaction_count
+    return _json(metadata).decode()
+
+
+def last_updates(records: Iterable[Record]) -> list[tuple[int, CalibrationUpdate]]:
+    """The last record of each bin of each stream; records carry absolute sums."""
+    last: dict[tuple[Any, ...], tuple[int, CalibrationUpdate]] = {}
+    for offset, value in records:
+        update = _update(value)
+        last[
+            update.tenant_id,
+            update.action_type,
+            update.outcome_type,
+            update.window_ms,
+            update.confidence_source,
+            update.bin_index,
+        ] = (offset, update)
+    return list(last.values())
+
+
+def stream_bin_rows(
+    update: CalibrationUpdate, lineage: int, partition: int, offset: int
+) -> tuple[Row, Row]:
+    """The rows of `calibration_stream_bins`, in its columns' order: of all and of lead records."""
+    counts = update.counts
+    by_status = tuple(counts.get(s, 0) for s in ("positive", "negative", "ambiguous", "expired"))
+    return (
+        _stream_bin_row(update, "all", update.all, by_status, (lineage, partition, offset)),
+        _stream_bin_row(update, "lead", update.lead, (None,) * 4, (lineage, partition, offset)),
+    )
+
+
+def _stream_bin_row(
+    update: CalibrationUpdate,
+    record_set: str,
+    sums: BinSums,
+    by_status: Sequence[int | None],
+    version: tuple[int, int, int],
+) -> Row:
+    return (
+        update.tenant_id,
+        update.action_type,
+        update.outcome_type,
+        update.window_ms,
+        update.confidence_source,
+        update.bin_index,
+        record_set,
+        "settled",
+        sums.n,
+        sums.sp,
+        sums.spp,
+        sums.sy,
+        sums.spy,
+        sums.excluded_n,
+        sums.excluded_sp,
+        sums.excluded_spp,
+        *by_status,
+        update.last_settled_at_ms,
+        *version,
+    )
+
+
+def display_bin_id(tenant_id: str, action_type: str, bin_index: int) -> str:
+    """The id of a row of `calibration_bins`: the same after every replay."""
+    return str(uuid.uuid5(uuid.UUID(tenant_id), f"calibration_bins/{action_type}/{bin_index}"))

@@ -1,0 +1,266 @@
+"""The resolver against the slow law, over random logs, interleavings, cuts and restores."""
+
+from dataclasses import dataclass, replace
+
+import msgspec
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agents_topics.codec import Decoded
+from agents_topics.events import Action, Interaction, Outcome, Promise, to_timestamp
+from agents_topics.identifiers import key_of
+from agents_topics.policy import parse_policy
+from tables.calibration_bins import SUM_NAMES
+from tables.calibrator import Calibrator
+from tables.outcome_resolver import OutcomeResolver
+from tests import oracle
+
+HOUR = 3_600_000
+START = 1_767_571_200_000
+GRACE = {"agent-actions": HOUR, "agent-interactions": HOUR}
+TENANT = "a47951f0-e4ec-5f4c-8d0b-bc4430f8fee5"
+COMPARED = (
+    "status", "score", "signal_source", "decided_by", "created_at_ms", "window_expires_at_ms",
+    "settled_at_ms", "resolved_at_ms", "policy_version", "calibrates", "expired_counts",
+    "predicted_confidence", "is_lead",
+)  # fmt: skip
+
+POLICY = parse_policy(
+    """
+[[version]]
+[[version.action_types.mail]]
+type = "reply"
+calibrates = true
+window_hours = 3
+signals = [
+  { kind = "reply", means = "positive" },
+  { kind = "bounce", means = "negative" },
+  { kind = "*", when = "count_above", means = "positive" },
+]
+[[version.action_types.mail]]
+type = "deal"
+window_hours = 6
+label_window_hours = 8
+score = "stages"
+attribution = "last"
+signals = [
+  { kind = "stage", when = "stage_above", means = "positive" },
+  { kind = "stage", when = "stage_lost", means = "negative" },
+]
+[[version.action_types.call]]
+type = "deal"
+calibrates = true
+window_hours = 4
+attribution = "direct"
+confidence_means = "success_given_signal"
+signals = [{ kind = "reply", means = "ambiguous" }, { kind = "stage", means = "positive" }]
+
+[[version]]
+effective_from = "2026-01-05T06:00:00Z"
+[[version.action_types.mail]]
+type = "reply"
+calibrates = true
+window_hours = 2
+attribution = "last"
+signals = [{ kind = "reply", means = "positive" }, { kind = "bounce", means = "negative" }]
+"""
+)
+
+minutes = st.integers(0, 14 * 4).map(lambda quarter: START + quarter * HOUR // 4)
+stages = st.sampled_from(
+    [None, "prospecting", "evaluation", "closed_won", "closed_lost", "stalled"]
+)
+conversations = st.sampled_from(["c1", "c2"])
+counts = st.one_of(st.none(), st.integers(0, 2))
+
+
+@st.composite
+def actions(draw):
+    return Action(
+        event_id=f"a{draw(st.integers(0, 20))}",
+        tenant_id=TENANT,
+        conversation_id=draw(conversations),
+        action_type=draw(st.sampled_from(["mail", "mail", "call", "unheard"])),
+        outcome_type=draw(st.sampled_from([None, None, None, "reply", "deal"])),
+        predicted_confidence=draw(st.integers(0, 20)) / 20,
+        occurred_at=to_timestamp(draw(minutes)),
+        deal_stage=draw(stages),
+        interaction_count=draw(counts),
+    )
+
+
+@st.composite
+def interactions(draw):
+    return Interaction(
+        event_id=f"i{draw(st.integers(0, 30))}",
+        tenant_id=TENANT,
+        conversation_id=draw(conversations),
+        kind=draw(st.sampled_from(["reply", "bounce", "stage", "human_label", "opened"])),
+        occurred_at=to_timestamp(draw(minutes)),
+        action_id=draw(st.sampled_from([None, None, "a1", "a2", "a3"])),
+        deal_stage=draw(stages),
+        interaction_count=draw(counts),
+        label=draw(st.sampled_from([None, "positive", "negative", "ambiguous"])),
+    )
+
+
+@dataclass(frozen=True)
+class Record:
+    """What the core needs of a record."""
+
+    offset: int
+    timestamp: int
+
+
+@st.composite
+def logs(draw, events):
+    """Half in event time order (as a healthy producer's); copies, some with another body."""
+    drawn = draw(st.lists(events, max_size=12, unique_by=lambda event: event.event_id))
+    if draw(st.booleans()):
+        drawn.sort(key=lambda event: event.occurred_at)
+    for event in draw(st.lists(st.sampled_from(drawn), max_size=3)) if drawn else ():
+        if draw(st.booleans()):
+            event = replace(event, deal_stage=draw(stages))
+        drawn.insert(draw(st.integers(0, len(drawn))), event)
+    broker = draw(st.sampled_from([START + 5 * HOUR, START + 10_000 * HOUR]))
+    return [oracle.Logged(i, broker + i, event) for i, event in enumerate(drawn)]
+
+
+def run(resolver, merged, cuts, restarts):
+    """Feeds the merged logs in steps cut at `cuts`, restoring from the changelog at `restarts`."""
+    settled, said, rows = {}, {}, {}
+
+    def finish():
+        step = resolver.finish()
+        for outcome in step.outcomes:
+            name = (f"{outcome.tenant_id}/{outcome.conversation_id}",
+                    outcome.action_id, outcome.outcome_type)  # fmt: skip
+            said[name] = outcome
+            if outcome.is_settled:
+                assert name not in settled, "settled twice"
+                settled[name] = outcome
+        for key, row in step.changes.items():
+            if row is None:
+                assert rows.pop(key, None) is not None, f"a tombstone for nothing: {key!r}"
+            else:
+                rows[key] = msgspec.msgpack.encode(row)
+        return settled
+
+    for index, (topic, record) in enumerate(merged):
+        event = record.event
+        decoded = Decoded(
+            key_of(event.tenant_id, event.conversation_id),
+            oracle.to_ms(event.occurred_at),
+            event,
+        )
+        resolver.admit(topic, Record(record.offset, record.timestamp), decoded)
+        if index in cuts:
+            finish()
+            if index in restarts:
+                resolver = restored(resolver, rows)
+    finish()
+    resolver.times.on_clock(START + 10_000 * HOUR)
+    finish()
+    assert rows == {}, "state is left after every window has closed"
+    return settled, said, resolver
+
+
+def restored(old, rows):
+    """A resolver from the changelog's rows, with the times and counts of the old one's progress."""
+    fresh = OutcomeResolver(0, POLICY, GRACE)
+    fresh.times, fresh.counts = old.times, old.counts
+    for key, row in rows.items():
+        fresh.restore(key, msgspec.msgpack.decode(row))
+    return fresh
+
+
+def interleave(draw, left, right):
+    merged, l, r = [], 0, 0  # noqa: E741
+    while l < len(left) or r < len(right):
+        if r == len(right) or (l < len(left) and draw(st.booleans())):
+            merged.append(("agent-actions", left[l]))
+            l += 1  # noqa: E741
+        else:
+            merged.append(("agent-interactions", right[r]))
+            r += 1
+    return merged
+
+
+def expected_of(left, right):
+    classes, admitted_actions, admitted_interactions = oracle.classify(POLICY, left, right, HOUR)
+    return classes, oracle.settle(POLICY, admitted_actions, admitted_interactions)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data(), logs(actions()), logs(interactions()))
+def test_what_settles_is_the_slow_law_whatever_the_interleaving_cuts_and_restores(
+    data, left, right
+):
+    merged = interleave(data.draw, left, right)
+    cuts = data.draw(st.sets(st.integers(0, 28)))
+    restarts = data.draw(st.sets(st.integers(0, 28), max_size=3))
+
+    classes, expected = expected_of(left, right)
+    settled, _, resolver = run(OutcomeResolver(0, POLICY, GRACE), merged, cuts, restarts)
+
+    assert {
+        name: {field: getattr(outcome, field) for field in COMPARED}
+        for name, outcome in settled.items()
+    } == {name: {field: o[field] for field in COMPARED} for name, o in expected.items()}
+    names = {"future": "dead", "unknown": "dead", "conflict": "dead"}
+    for topic, log in classes.items():
+        for found in ("admitted", "ignored", "duplicate", "late", "dead"):
+            count = sum(names.get(c, c) == found for c in log.values())
+            assert resolver.counts[topic, found] == count, (topic, found)
+    assert resolver.open_count == 0
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data(), logs(actions()), logs(interactions()))
+def test_bins_are_those_of_the_slow_law_whatever_the_partitions_and_their_order(data, left, right):
+    by_conversation = {}
+    for topic, log in (("agent-actions", left), ("agent-interactions", right)):
+        for record in log:
+            place = by_conversation.setdefault(record.event.conversation_id, {})
+            place.setdefault(topic, []).append(record)
+    calibrator = Calibrator(2)
+    expected = {}
+    queues = []
+    for source, conversation in enumerate(("c1", "c2")):
+        own = by_conversation.get(conversation, {})
+        own_left, own_right = own.get("agent-actions", []), own.get("agent-interactions", [])
+        _, outcomes = expected_of(own_left, own_right)
+        expected.update(outcomes)
+        settled, _, _ = run(
+            OutcomeResolver(source, POLICY, GRACE),
+            interleave(data.draw, own_left, own_right), set(), set(),
+        )  # fmt: skip
+        ordered = sorted(settled.values(), key=lambda o: o.settled_at_ms)
+        queues.append([o for o in ordered if o.calibrates])
+    for source, queue in enumerate(queues):
+        for outcome in queue:
+            calibrator.on_settled(outcome)
+            if data.draw(st.booleans()):
+                calibrator.on_promise(Promise(source=source, until_ms=outcome.settled_at_ms - 1))
+                calibrator.finish()
+        calibrator.on_promise(Promise(source=source, until_ms=2**60))
+    calibrator.finish()
+
+    assert {
+        (tuple(stream), index): {
+            "all": [getattr(held.all, name) for name in SUM_NAMES],
+            "lead": [getattr(held.lead, name) for name in SUM_NAMES],
+        }
+        for (stream, index), held in calibrator.bins.items()
+    } == oracle.bins(expected)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.data(), logs(actions()), logs(interactions()))
+def test_outcomes_survive_json_both_ways(data, left, right):
+    _, said, _ = run(
+        OutcomeResolver(0, POLICY, GRACE), interleave(data.draw, left, right), set(), set()
+    )
+
+    for outcome in said.values():
+        assert msgspec.json.decode(msgspec.json.encode(outcome), type=Outcome) == outcome
