@@ -1,0 +1,1 @@
+"""Measurements, one file a question; none of them is a test."""

@@ -42,8 +42,6 @@ def close_windows(connection: Connection, until_ms: int, partitions: int) -> Non
     """Sends a clock record to every partition of `control`."""
     producer = Producer({"bootstrap.servers": connection.bootstrap, "enable.idempotence": True})
     for partition in range(partitions):
-        body = (
-            f'{{"kind":"clock","event_id":"{uuid.uuid4()}","until":"{to_timestamp(until_ms)}"}}'
-        )
+        body = f'{{"kind":"clock","event_id":"{uuid.uuid4()}","until":"{to_timestamp(until_ms)}"}}'
         producer.produce(connection.topic("control"), body.encode(), partition=partition)
     producer.flush()

@@ -4,13 +4,40 @@ The law: rows and the next offset are stored together or not at all, so that the
 where to go on. Whatever is written again changes nothing.
 """
 
+from collections.abc import Sequence
+from typing import Protocol
+
+
+class Sink(Protocol):
+    """Where rows go. Offsets are stored with the rows."""
+
+    async def next_offsets(self, partition: int, topics: Sequence[str]) -> dict[str, int]:
+        """Where to go on, by topic."""
+        ...
+
+    async def write(
+        self,
+        topic: str,
+        partition: int,
+        first_offset: int,
+        next_offset: int,
+        records: Sequence[tuple[int, bytes]],
+    ) -> None:
+        """Stores the rows of records and the next offset, together.
+
+        Raises:
+            OffsetMoved: The batch does not begin where the sink stands.
+            SinkBusy: Not now.
+        """
+        ...
+
 
 class OffsetMoved(Exception):
     """The batch does not begin where the sink stands: seek to `expected`. Nothing was written."""
 
     def __init__(self, topic: str, partition: int, first_offset: int, expected: int) -> None:
         super().__init__(
-            f"{topic}/{partition}: the batch begins at {first_offset}, the sink stands at {expected}"
+            f"{topic}/{partition}: the batch begins at {first_offset}, the sink is at {expected}"
         )
         self.expected = expected
 

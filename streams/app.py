@@ -3,21 +3,24 @@
 import gc
 import logging
 import os
+import sys
 from dataclasses import dataclass
 from typing import Any, cast
 
+import faust
 import structlog
 from faust.types import TP
 
 from agents_topics.connection import Connection, connection_of, secret_of
 from agents_topics.policy import load_policy
 from agents_topics.topics import TOPICS
+from sinks.contract import Sink
+from sinks.postgres.writer import PostgresWriter
 from sinks.prometheus.collector import render
 from streams import topology
 from streams.batches import BatchApp, BatchConsumer
 from streams.broker import Broker
 from streams.health import HealthServer
-from streams.publish import PostgresSink, Sink
 from streams.resolve_outcomes import ResolverSettings
 from streams.settings import Settings
 from streams.tasks import Tasks
@@ -61,8 +64,8 @@ class WorkerApp(BatchApp):
             raise WorkerProblem("; ".join(f"topic {p.topic} {p.reason}" for p in problems))
         await tools.broker.start()
         await self.worker.health.start()
-        self.on_partitions_assigned.connect(self._open_tasks)
-        self.on_partitions_revoked.connect(self._close_tasks)
+        self.on_partitions_assigned.connect(cast(Any, self._open_tasks))
+        self.on_partitions_revoked.connect(cast(Any, self._close_tasks))
         log.info("worker_started", web_port=self.worker.health.port, group=tools.group)
 
     async def _open_tasks(self, _: Any, assigned: set[TP], *__: Any, **___: Any) -> None:
@@ -123,7 +126,7 @@ def make_app(connection: Connection, settings: Settings, sink: Sink) -> WorkerAp
     return app
 
 
-def _tune(*_: Any, **__: Any) -> None:
+def _tune() -> None:
     """Much live state makes the cyclic collector costly, and its objects hold no cycles."""
     gc.set_threshold(200_000, 50, 50)
     logging.getLogger("aiokafka").setLevel(logging.ERROR)
@@ -138,7 +141,7 @@ def from_environment() -> WorkerApp:
     url = secret_of(os.environ, "DATABASE_URL")
     if not url:
         raise WorkerProblem("DATABASE_URL is not set: give it postgresql://user:password@host/db")
-    return make_app(connection_of(os.environ), Settings(), PostgresSink(url))
+    return make_app(connection_of(os.environ), Settings(), PostgresWriter(url))
 
 
 def __getattr__(name: str) -> WorkerApp:
@@ -147,3 +150,26 @@ def __getattr__(name: str) -> WorkerApp:
         raise AttributeError(name)
     globals()["app"] = from_environment()
     return cast(WorkerApp, globals()["app"])
+
+
+def run(app: WorkerApp) -> None:
+    """Runs the worker until it is told to stop, and ends the process."""
+    configure_logs()
+    faust.Worker(
+        app, loglevel="WARN", redirect_stdouts=False, quiet=True
+    ).execute_from_commandline()
+
+
+def configure_logs() -> None:
+    """One line of JSON an event, to standard error; never a payload."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )

@@ -5,31 +5,13 @@ that the sink itself says where to go on. A sink that is away makes the task wai
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
 
 from aiokafka import ConsumerRecord
 
 from agents_topics.roster import PUBLISHER
+from sinks.contract import OffsetMoved, Sink, SinkBusy
+from streams.task import Busy
 from streams.work import Tools, first_queued
-
-
-class Sink(Protocol):
-    """Where rows go. Offsets are stored with the rows."""
-
-    async def next_offsets(self, partition: int, topics: Sequence[str]) -> dict[str, int]:
-        """Where to go on, by topic."""
-        ...
-
-    async def write(
-        self,
-        topic: str,
-        partition: int,
-        first_offset: int,
-        next_offset: int,
-        records: Sequence[tuple[int, bytes]],
-    ) -> None:
-        """Stores the rows of records and the next offset, together."""
-        ...
 
 
 class PublisherWork:
@@ -44,7 +26,10 @@ class PublisherWork:
     async def open(self) -> dict[str, int]:
         """Asks the sink where to go on."""
         names = [topic.name for topic in PUBLISHER.reads]
-        self._offsets = dict(await self._sink.next_offsets(self.partition, names))
+        try:
+            self._offsets = dict(await self._sink.next_offsets(self.partition, names))
+        except SinkBusy as busy:
+            raise Busy(str(busy), busy.retry_after_s) from busy
         return dict(self._offsets)
 
     async def choose(self, queued: Mapping[str, Sequence[ConsumerRecord]]) -> str | None:
@@ -59,7 +44,13 @@ class PublisherWork:
             held += [(record.offset, record.value) for record in records]
         for topic, rows in by_topic.items():
             first, following = self._offsets[topic], rows[-1][0] + 1
-            await self._sink.write(topic, self.partition, first, following, rows)
+            try:
+                await self._sink.write(topic, self.partition, first, following, rows)
+            except SinkBusy as busy:
+                raise Busy(str(busy), busy.retry_after_s) from busy
+            except OffsetMoved as moved:
+                # Another worker was here, or an answer was lost: the sink says where to go on.
+                raise Busy(str(moved), 0) from moved
             self._offsets[topic] = following
 
     async def tick(self, is_drained: bool) -> None:
@@ -67,7 +58,3 @@ class PublisherWork:
 
     async def close(self) -> None:
         """Nothing is held."""
-
-
-class PostgresSink:
-    """Placeholder."""

@@ -106,6 +106,7 @@ class Task:
         self._batches: dict[str, deque[list[ConsumerRecord]]] = {t: deque() for t in self._queues}
         self._gap: str | None = None
         self._wake = asyncio.Event()
+        self._failures_in_a_row = 0
         self._is_closing = False
         self._job: asyncio.Task[None] | None = None
         self._log = log.bind(task=self.name)
@@ -175,6 +176,7 @@ class Task:
 
     async def _run(self) -> None:
         """Open, work, and on any operating error begin anew; the one supervising place."""
+        retry_after_s: float | None = None
         while not self._is_closing:
             self.reopened_count += 1
             try:
@@ -188,6 +190,8 @@ class Task:
                 self._is_closing = True
             except (KafkaError, TimeoutError, OSError, Busy) as problem:
                 self.state = "retrying"
+                self._failures_in_a_row += 1
+                retry_after_s = getattr(problem, "retry_after_s", None)
                 self.problem = f"{type(problem).__name__}: {problem}"
                 self._log.warning("task_reopens", reason=self.problem)
             except Exception as bug:
@@ -198,7 +202,7 @@ class Task:
                 self._drop_queues()
                 await self.work.close()
             if self.state == "retrying":
-                await self._pause_before_retry()
+                await self._pause_before_retry(retry_after_s)
 
     async def _open(self) -> None:
         started_s = time.monotonic()
@@ -226,6 +230,7 @@ class Task:
                 for topic, records in batches:
                     self._queues[topic].next_offset = records[-1].offset + 1
                 self._resume()
+                self._failures_in_a_row = 0
             if time.monotonic() >= tick_at_s:
                 await self.work.tick(is_drained=not batches)
                 await self.measure_lag()
@@ -273,8 +278,10 @@ class Task:
         except TimeoutError:
             return
 
-    async def _pause_before_retry(self) -> None:
-        wait_s = REOPEN_S[min(self.reopened_count, len(REOPEN_S) - 1)]
+    async def _pause_before_retry(self, retry_after_s: float | None) -> None:
+        wait_s = REOPEN_S[min(self._failures_in_a_row, len(REOPEN_S)) - 1]
+        if retry_after_s is not None:
+            wait_s = retry_after_s
         self._wake.clear()
         if not self._is_closing:
             await self._sleep_until_woken(wait_s)

@@ -7,9 +7,10 @@ import structlog
 from faust.types import TP
 
 from agents_topics.roster import AGENTS, CALIBRATOR, RESOLVER, AgentRow
+from sinks.contract import Sink
 from streams.batches import Batch, BatchConsumer
 from streams.calibrate import CalibratorWork
-from streams.publish import PublisherWork, Sink
+from streams.publish import PublisherWork
 from streams.resolve_outcomes import ResolverSettings, ResolverWork
 from streams.task import Task, Work
 from streams.work import Tools

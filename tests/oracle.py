@@ -34,7 +34,8 @@ def classify(policy, actions, interactions, grace_ms):
             before = [
                 min(to_ms(r.event.occurred_at), r.timestamp)
                 for r in log
-                if r.offset < record.offset and classes[topic][r.offset] not in ("future", "unknown")
+                if r.offset < record.offset
+                and classes[topic][r.offset] not in ("future", "unknown")
             ]
             same_id = [
                 r.event
@@ -106,12 +107,14 @@ def settle(policy, actions, interactions):
         action = record.event
         start = to_ms(action.occurred_at)
         own = [
-            r for r in interactions
+            r
+            for r in interactions
             if (r.event.tenant_id, r.event.conversation_id)
             == (action.tenant_id, action.conversation_id)
         ]
         neighbours = [
-            r.event for r in actions
+            r.event
+            for r in actions
             if (r.event.tenant_id, r.event.conversation_id)
             == (action.tenant_id, action.conversation_id)
         ]
@@ -120,8 +123,10 @@ def settle(policy, actions, interactions):
             end = start + rule.window_hours * HOUR
             settled_at = start + max(rule.window_hours, rule.label_window_hours) * HOUR
             labels = [
-                r for r in own
-                if r.event.kind == "human_label" and r.event.label
+                r
+                for r in own
+                if r.event.kind == "human_label"
+                and r.event.label
                 and r.event.action_id == action_id(action)
                 and start <= to_ms(r.event.occurred_at) < settled_at
             ]
@@ -186,8 +191,13 @@ def settle(policy, actions, interactions):
                 "calibrates": rule.calibrates,
                 "expired_counts": rule.confidence_means == "success_in_window",
                 "predicted_confidence": action.predicted_confidence,
-                "stream": (action.tenant_id, action.action_type, rule.type,
-                           rule.window_hours * HOUR, action.confidence_source),
+                "stream": (
+                    action.tenant_id,
+                    action.action_type,
+                    rule.type,
+                    rule.window_hours * HOUR,
+                    action.confidence_source,
+                ),
             }
     _mark_leads(outcomes)
     return outcomes
@@ -215,8 +225,12 @@ def bins(outcomes):
             continue
         p = int(Fraction(outcome["predicted_confidence"]) * 1_000_000 + Fraction(1, 2))
         index = 9 if p == 1_000_000 else p // 100_000
-        y = {"positive": 1, "negative": 0, "ambiguous": None,
-             "expired": 0 if outcome["expired_counts"] else None}[outcome["status"]]
+        y = {
+            "positive": 1,
+            "negative": 0,
+            "ambiguous": None,
+            "expired": 0 if outcome["expired_counts"] else None,
+        }[outcome["status"]]
         sets = found.setdefault((outcome["stream"], index), {"all": [0] * 8, "lead": [0] * 8})
         for name in ("all", "lead") if outcome["is_lead"] else ("all",):
             row = [0, 0, 0, 0, 0, 1, p, p * p] if y is None else [1, p, p * p, y, p * y, 0, 0, 0]

@@ -1,5 +1,7 @@
 """How Postgres is reached: one address form for every use, TLS options (`sslmode=…`) included."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import asyncpg
@@ -7,7 +9,25 @@ import asyncpg
 CONNECT_TIMEOUT_S = 10.0
 
 
+class PostgresProblem(Exception):
+    """Postgres cannot be reached or refuses a statement: says what it said."""
+
+
 async def connect(url: str, **options: Any) -> Any:
     """A connection to `postgresql://user:password@host:port/database?sslmode=…`."""
     plain = url.replace("postgresql+asyncpg://", "postgresql://", 1)
     return await asyncpg.connect(plain, timeout=CONNECT_TIMEOUT_S, **options)
+
+
+@contextmanager
+def problems_told() -> Iterator[None]:
+    """For commands that a person waits for: the driver's errors become `PostgresProblem`.
+
+    Raises:
+        PostgresProblem: There was one.
+    """
+    try:
+        yield
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as problem:
+        said = str(problem) or "no answer in time"
+        raise PostgresProblem(f"Postgres: {said}") from problem

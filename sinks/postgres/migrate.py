@@ -8,12 +8,13 @@ a superuser, or a user with CREATEROLE and CREATE on the database. The worker's 
 import asyncio
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 
-from sinks.postgres.connect import connect
+from sinks.postgres.connect import PostgresProblem, connect, problems_told
 
 _FOLDER = Path(__file__).parent / "migrations"
 # One migration at a time in a database. It ends with the transaction, whatever becomes of us.
@@ -25,6 +26,9 @@ def migrate(url: str, revision: str = "head") -> None:
     """The database is at `revision` or, if it was beyond, where it was. All or nothing.
 
     Not to be called inside a running event loop; there `await asyncio.to_thread(migrate, url)`.
+
+    Raises:
+        PostgresProblem: Postgres is not there, or its user may not make the roles and the schema.
     """
     asyncio.run(_move(url, revision, is_up=True))
 
@@ -41,32 +45,37 @@ def print_sql() -> str:
 
 
 async def revision_of(url: str) -> str | None:
-    """The revision at which a database stands; None before the first."""
-    connection = await connect(url)
-    try:
-        return await _current(connection)
-    finally:
-        await connection.close()
+    """The revision at which a database stands; None before the first.
+
+    Raises:
+        PostgresProblem: Postgres is not there.
+    """
+    with problems_told():
+        connection = await connect(url)
+        try:
+            return await _current(connection)
+        finally:
+            await connection.close()
 
 
 async def _move(url: str, target: str, *, is_up: bool) -> None:
-    connection = await connect(url)
-    try:
-        async with connection.transaction():
-            await connection.execute(_LOCK)
-            current = await _current(connection)
-            script = _rendered(current or "base", target, is_up=is_up)
-            if script:
-                await connection.execute(script)
-    finally:
-        await connection.close()
+    with problems_told():
+        connection = await connect(url)
+        try:
+            async with connection.transaction():
+                await connection.execute(_LOCK)
+                current = await _current(connection)
+                script = _rendered(current or "base", target, is_up=is_up)
+                if script:
+                    await connection.execute(script)
+        finally:
+            await connection.close()
 
 
-async def _current(connection: object) -> str | None:
-    fetch = connection.fetchval  # type: ignore[attr-defined]
-    if await fetch("SELECT to_regclass($1)", _VERSION_TABLE) is None:
+async def _current(connection: Any) -> str | None:
+    if await connection.fetchval("SELECT to_regclass($1)", _VERSION_TABLE) is None:
         return None
-    revision: str | None = await fetch(f"SELECT version_num FROM {_VERSION_TABLE}")
+    revision: str | None = await connection.fetchval(f"SELECT version_num FROM {_VERSION_TABLE}")
     return revision
 
 
@@ -81,9 +90,13 @@ def _rendered(current: str, target: str, *, is_up: bool) -> str:
     reached = scripts.as_revision_number(target)
     target = reached if isinstance(reached, str) else "base"
     order = ["base", *(script.revision for script in reversed(list(scripts.walk_revisions())))]
+    if current not in order:
+        raise PostgresProblem(f"the database is at revision {current}, newer than this release")
     distance = order.index(target) - order.index(current)
     if (distance <= 0) if is_up else (distance >= 0):
         return ""
     move = command.upgrade if is_up else command.downgrade
     move(config, f"{current}:{target}", sql=True)
+    if target == "base":
+        buffer.write(f"DROP TABLE {_VERSION_TABLE};\n")
     return buffer.getvalue()

@@ -60,16 +60,12 @@ class OutcomeRecordModel(TenantBase):
         Index(None, "tenant_id", "outcome_status", "created_at"),
         Index(None, "tenant_id", "outcome_type", "outcome_status"),
         Index(None, "tenant_id", "conversation_state_id", "created_at"),
+        # What is pending at any moment is little of what there is; each index costs every row.
         Index(
             "ix_outcome_records_pending",
+            "window_expires_at",
             "tenant_id",
             "outcome_type",
-            "window_expires_at",
-            postgresql_where=text("outcome_status = 'pending'"),
-        ),
-        Index(
-            "ix_outcome_records_overdue",
-            "window_expires_at",
             postgresql_where=text("outcome_status = 'pending'"),
         ),
     )

@@ -183,9 +183,7 @@ async def _locked_offset(connection: Any, topic: str, partition: int) -> int:
 
 async def _upsert(connection: Any, staged: Staged, rows: Sequence[Row]) -> int:
     """How many rows changed."""
-    await connection.copy_records_to_table(
-        staged.staging, records=rows, columns=staged.columns
-    )
+    await connection.copy_records_to_table(staged.staging, records=rows, columns=staged.columns)
     status: str = await connection.execute(staged.upsert)
     return int(status.rpartition(" ")[2])
 
@@ -214,7 +212,9 @@ def _calibration(records: Sequence[Record], partition: int, counted: Written) ->
 
     async def store(connection: Any) -> None:
         counted.rows = await _upsert(connection, statements.STREAM_BINS, rows)
-        await connection.execute(statements.UPSERT_BINS, ids, *map(list, zip(*touched, strict=True)))
+        await connection.execute(
+            statements.UPSERT_BINS, ids, *map(list, zip(*touched, strict=True))
+        )
 
     return store
 

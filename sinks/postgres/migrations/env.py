@@ -1,4 +1,4 @@
-"""Alembic's environment: migrations are only ever rendered as SQL; `sinks.postgres.migrate` runs it.
+"""Alembic's environment: migrations are rendered as SQL, which `sinks.postgres.migrate` runs.
 
 So what a DBA is shown by `trueup migrate --print` is what is run, and Alembic needs no driver.
 """

@@ -154,17 +154,13 @@ def create_outcomes() -> None:
     index("outcome_records", "tenant_id", "outcome_status", "created_at")
     index("outcome_records", "tenant_id", "outcome_type", "outcome_status")
     index("outcome_records", "tenant_id", "conversation_state_id", "created_at")
-    for name, columns in (
-        ("ix_outcome_records_pending", ["tenant_id", "outcome_type", "window_expires_at"]),
-        ("ix_outcome_records_overdue", ["window_expires_at"]),
-    ):
-        op.create_index(
-            name,
-            "outcome_records",
-            columns,
-            schema=SCHEMA,
-            postgresql_where=sa.text("outcome_status = 'pending'"),
-        )
+    op.create_index(
+        "ix_outcome_records_pending",
+        "outcome_records",
+        ["window_expires_at", "tenant_id", "outcome_type"],
+        schema=SCHEMA,
+        postgresql_where=sa.text("outcome_status = 'pending'"),
+    )
     op.create_table(
         "feedback_entries",
         id_column(),

@@ -1,0 +1,118 @@
+"""What people ask of the tables; values are always bound, never written into the SQL."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from agents_topics.identifiers import conversation_state_id_of, is_uuid
+from sinks.postgres.connect import connect, problems_told
+
+ROLES = ("trueup_owner", "trueup_writer", "trueup_api", "trueup_operator", "trueup_reader")
+
+# An empty filter is null; the planner sees the values, so that each case uses its index.
+COUNTS_BY_STATUS = """\
+SELECT outcome_status, is_settled, count(*) AS count FROM tenant.outcome_records
+WHERE $1::uuid IS NULL OR tenant_id = $1 GROUP BY 1, 2 ORDER BY 1, 2"""
+_PENDING = """\
+SELECT id, tenant_id, conversation_id, action_type, action_id, outcome_type, created_at,
+  window_expires_at FROM tenant.outcome_records WHERE outcome_status = 'pending'"""
+_PENDING_ORDER = " ORDER BY window_expires_at, id LIMIT "
+OF_CONVERSATION = """\
+SELECT * FROM tenant.outcome_records WHERE tenant_id = $1 AND conversation_state_id = $2
+ORDER BY created_at, id"""
+ACTION_IDS_SHARED = """\
+SELECT tenant_id, action_id, count(DISTINCT conversation_id) AS conversations
+FROM tenant.outcome_records GROUP BY 1, 2 HAVING count(DISTINCT conversation_id) > 1
+ORDER BY 1, 2"""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a statement gave: its rows, or its tag where it has none (`UPDATE 1`)."""
+
+    columns: tuple[str, ...]
+    rows: list[tuple[Any, ...]]
+    tag: str
+
+
+async def run_sql(
+    url: str, sql: str, as_role: str | None = None, tenant_id: str | None = None
+) -> Answer:
+    """Runs one statement in a transaction, as a role and for a tenant where they are given.
+
+    Raises:
+        PostgresProblem: Postgres is not there or refuses the statement.
+    """
+    async with _as(url, as_role, tenant_id) as connection:
+        return await _asked(connection, sql)
+
+
+async def counts_by_status(url: str, tenant_id: str | None = None) -> Answer:
+    """Outcomes by status and whether they are settled."""
+    return await _operator_asks(url, COUNTS_BY_STATUS, tenant_id)
+
+
+async def pending(
+    url: str,
+    tenant_id: str | None = None,
+    outcome_type: str | None = None,
+    *,
+    is_overdue: bool = False,
+    limit: int = 1000,
+) -> Answer:
+    """Outcomes without a signal yet; overdue ones only, whose window has closed by now."""
+    return await _operator_asks(url, *pending_sql(tenant_id, outcome_type, is_overdue, limit))
+
+
+def pending_sql(
+    tenant_id: str | None, outcome_type: str | None, is_overdue: bool, limit: int
+) -> tuple[Any, ...]:
+    """The statement and its values: one condition for each filter given."""
+    sql, values = _PENDING, []
+    for column, value in (("tenant_id", tenant_id), ("outcome_type", outcome_type)):
+        if value is not None:
+            values.append(value)
+            sql += f" AND {column} = ${len(values)}"
+    if is_overdue:
+        sql += " AND window_expires_at <= now()"
+    return (sql + _PENDING_ORDER + f"${len(values) + 1}", *values, limit)
+
+
+async def of_conversation(url: str, tenant_id: str, conversation: str) -> Answer:
+    """All outcomes of a conversation, named by its id or its state's id."""
+    state_id = (
+        conversation if is_uuid(conversation) else conversation_state_id_of(tenant_id, conversation)
+    )
+    return await _operator_asks(url, OF_CONVERSATION, tenant_id, state_id)
+
+
+async def _operator_asks(url: str, sql: str, *values: Any) -> Answer:
+    async with _as(url, "trueup_operator", None) as connection:
+        return await _asked(connection, sql, *values)
+
+
+@asynccontextmanager
+async def _as(url: str, role: str | None, tenant_id: str | None) -> AsyncIterator[Any]:
+    with problems_told():
+        connection = await connect(url)
+        try:
+            async with connection.transaction():
+                if tenant_id is not None:
+                    # In this transaction only: behind a pooler a session's setting would leak.
+                    await connection.execute(
+                        "SELECT set_config('app.current_tenant_id', $1, true)", tenant_id
+                    )
+                if role is not None:
+                    quoted = role.replace('"', '""')
+                    await connection.execute(f'SET LOCAL ROLE "{quoted}"')
+                yield connection
+        finally:
+            await connection.close()
+
+
+async def _asked(connection: Any, sql: str, *values: Any) -> Answer:
+    statement = await connection.prepare(sql)
+    rows = [tuple(row) for row in await statement.fetch(*values)]
+    columns = tuple(attribute.name for attribute in statement.get_attributes())
+    return Answer(columns, rows, statement.get_statusmsg())

@@ -1,0 +1,386 @@
+"""The schema, up and down, and who may see what, on a real Postgres."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import asyncpg
+import pytest
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.schema import CreateIndex, CreateTable
+
+from sinks.postgres.connect import PostgresProblem
+from sinks.postgres.migrate import downgrade, migrate, print_sql, revision_of
+from sinks.postgres.queries import OF_CONVERSATION, pending_sql
+from sinks.postgres.schema import TenantBase
+
+TENANTS = (str(uuid.uuid4()), str(uuid.uuid4()))
+READER = f"reader_{uuid.uuid4().hex[:8]}"
+TABLES = sorted(table.name for table in TenantBase.metadata.sorted_tables)
+ROWS = {
+    "outcome_records": (
+        "id, tenant_id, conversation_state_id, conversation_id, action_type, predicted_confidence,"
+        " confidence_source, outcome_type, created_at, settled_at, revision, is_settled,"
+        " calibrates, expired_counts, policy_version, lineage, output_partition, output_offset",
+        "$1, $2, $1, 'c', 'a', .5, 'unknown', 'o', 'epoch', 'epoch', 0, false, true, true, 'v',"
+        " 0, 0, 0",
+    ),
+    "feedback_entries": (
+        "id, tenant_id, conversation_state_id, target_type, target_id, source, rating,"
+        " reviewer_id, reviewer_role, created_at",
+        "$1, $2, $1, 'message', 'm', 'inline', 1, $1, 'rep', 'epoch'",
+    ),
+    "calibration_stream_bins": (
+        "tenant_id, action_type, outcome_type, window_ms, confidence_source, bin_index,"
+        " record_set, curve, n, sp, spp, sy, spy, excluded_n, excluded_sp, excluded_spp,"
+        " last_settled_at, lineage, output_partition, output_offset",
+        "$2, $1::uuid::text, 'o', 1, 'unknown', 0, 'all', 'settled', 0, 0, 0, 0, 0, 0, 0, 0,"
+        " 'epoch', 0, 0, 0",
+    ),
+    "calibration_bins": (
+        "id, tenant_id, action_type, bin_index, bin_lower, bin_upper, created_at",
+        "$1, $2, $1::uuid::text, 0, 0, .1, 'epoch'",
+    ),
+    "conversation_states": (
+        "id, tenant_id, account_id, contact_id, contact_email, created_at",
+        "$1, $2, $1::uuid::text, 'c', 'c@example.org', 'epoch'",
+    ),
+}
+
+
+async def execute(url: str, *statements: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        for statement in statements:
+            await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+@pytest.fixture(scope="module")
+def database(database_url: str) -> Iterator[str]:
+    """Migrated, with a row of each of two tenants in every table, and a person who may read one."""
+    migrate(database_url)
+    asyncio.run(_fill(database_url))
+    yield database_url
+    asyncio.run(execute(database_url, f"DROP OWNED BY {READER}", f"DROP ROLE {READER}"))
+
+
+async def _fill(url: str) -> None:
+    connection = await asyncpg.connect(url)
+    for tenant in TENANTS:
+        for table, (columns, values) in ROWS.items():
+            await connection.execute(
+                f"INSERT INTO tenant.{table} ({columns}) VALUES ({values})", uuid.uuid4(), tenant
+            )
+    await connection.execute(f"CREATE ROLE {READER} LOGIN PASSWORD 'p' IN ROLE trueup_reader")
+    await connection.execute(
+        "INSERT INTO tenant.reader_tenants VALUES ($1, $2), ('someone_else', $3)",
+        READER,
+        *TENANTS,
+    )
+    await connection.execute("INSERT INTO tenant.sink_offsets VALUES ('t', 0, 7, 0)")
+    await connection.close()
+
+
+async def count(url: str, role: str, table: str, tenant: str | None) -> int | str:
+    """How many rows a role sees; `denied` where it may not look."""
+    connection = await asyncpg.connect(url)
+    try:
+        async with connection.transaction():
+            await connection.execute(
+                "SELECT set_config('app.current_tenant_id', $1, true)", tenant or ""
+            )
+            await connection.execute(f"SET LOCAL ROLE {role}")
+            seen: int = await connection.fetchval(f"SELECT count(*) FROM tenant.{table}")
+            return seen
+    except asyncpg.InsufficientPrivilegeError:
+        return "denied"
+    finally:
+        await connection.close()
+
+
+# role -> rows seen without a tenant, as the first tenant, as the second tenant
+SEEN = {
+    "trueup_owner": (0, 1, 1),
+    "trueup_writer": (2, 2, 2),
+    "trueup_api": (0, 1, 1),
+    "trueup_operator": (2, 2, 2),
+    "trueup_reader": (0, 0, 0),
+    READER: (0, 1, 0),
+}
+UNLIKE_THE_OTHERS = {
+    ("trueup_writer", "reader_tenants"): ("denied",) * 3,
+    ("trueup_api", "reader_tenants"): ("denied",) * 3,
+    ("trueup_owner", "sink_offsets"): (1, 1, 1),
+    ("trueup_writer", "sink_offsets"): (1, 1, 1),
+    ("trueup_operator", "sink_offsets"): (1, 1, 1),
+    ("trueup_api", "sink_offsets"): ("denied",) * 3,
+    ("trueup_reader", "sink_offsets"): ("denied",) * 3,
+    (READER, "sink_offsets"): ("denied",) * 3,
+}
+
+
+@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize("role", SEEN, ids=lambda role: "a_person" if role == READER else role)
+async def test_each_role_sees_of_each_table_what_it_should(
+    database: str, role: str, table: str
+) -> None:
+    seen = tuple([await count(database, role, table, tenant) for tenant in (None, *TENANTS)])
+
+    assert seen == UNLIKE_THE_OTHERS.get((role, table), SEEN[role])
+
+
+@pytest.mark.parametrize("table", ROWS)
+@pytest.mark.parametrize(
+    "role", ["trueup_api", "trueup_operator", READER], ids=["api", "operator", "a_person"]
+)
+async def test_only_the_writer_may_write(database: str, role: str, table: str) -> None:
+    connection = await asyncpg.connect(database)
+    for statement in (
+        f"INSERT INTO tenant.{table} DEFAULT VALUES",
+        f"UPDATE tenant.{table} SET tenant_id = tenant_id",
+        f"DELETE FROM tenant.{table}",
+        f"TRUNCATE tenant.{table}",
+    ):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            async with connection.transaction():
+                await connection.execute(f"SET LOCAL ROLE {role}")
+                await connection.execute(statement)
+    await connection.close()
+
+
+async def test_a_hostile_reader_gets_no_rows_by_any_setting(database: str) -> None:
+    host = database.partition("@")[2]
+    connection = await asyncpg.connect(f"postgresql://{READER}:p@{host}")
+    hostile = f"SELECT set_config('app.current_tenant_id', '{TENANTS[1]}', false)"
+
+    await connection.execute(hostile)
+    stolen = [await connection.fetchval(f"SELECT count(*) FROM tenant.{t}") for t in ROWS]
+    await connection.execute("SET ROLE trueup_reader")
+    as_the_group = [await connection.fetchval(f"SELECT count(*) FROM tenant.{t}") for t in ROWS]
+    await connection.close()
+
+    assert stolen == as_the_group == [0] * len(ROWS)
+
+
+async def test_the_owner_may_write_its_set_tenant_only(database: str) -> None:
+    columns, values = ROWS["calibration_bins"]
+    statement = f"INSERT INTO tenant.calibration_bins ({columns}) VALUES ({values})"
+    connection = await asyncpg.connect(database)
+
+    with pytest.raises(asyncpg.InsufficientPrivilegeError, match="row-level security"):
+        async with connection.transaction():
+            await connection.execute(
+                "SELECT set_config('app.current_tenant_id', $1, true)", TENANTS[0]
+            )
+            await connection.execute("SET LOCAL ROLE trueup_owner")
+            await connection.execute(statement, uuid.uuid4(), TENANTS[1])
+    await connection.close()
+
+
+async def test_every_table_with_a_tenant_has_forced_row_security(database: str) -> None:
+    connection = await asyncpg.connect(database)
+    rows = await connection.fetch(
+        "SELECT relname, relrowsecurity, relforcerowsecurity, EXISTS (SELECT FROM pg_attribute"
+        " WHERE attrelid = pg_class.oid AND attname = 'tenant_id') AS has_tenant FROM pg_class"
+        " WHERE relnamespace = 'tenant'::regnamespace AND relkind IN ('r', 'p')"
+    )
+    bypassing = await connection.fetch(
+        "SELECT FROM pg_roles WHERE rolname LIKE 'trueup_%' AND (rolbypassrls OR rolsuper)"
+    )
+    await connection.close()
+
+    assert {row["relname"] for row in rows} == set(TABLES)
+    assert all(
+        (r["relrowsecurity"], r["relforcerowsecurity"]) == (r["has_tenant"],) * 2 for r in rows
+    )
+    assert bypassing == []
+
+
+async def test_nothing_comes_from_the_servers_clock_or_dice(database: str) -> None:
+    connection = await asyncpg.connect(database)
+    defaults = await connection.fetch(
+        "SELECT pg_get_expr(adbin, adrelid) AS text FROM pg_attrdef"
+        " JOIN pg_class ON pg_class.oid = adrelid WHERE relnamespace = 'tenant'::regnamespace"
+    )
+    await connection.close()
+
+    texts = {row["text"] for row in defaults}
+    assert len(texts) > 3
+    assert not [text for text in texts if re.search(r"now|random|current|clock|nextval", text)]
+
+
+async def test_models_and_migrations_describe_the_same_tables(database: str) -> None:
+    connection = await asyncpg.connect(database)
+    migrated = await _described(connection)
+    transaction = connection.transaction()
+    await transaction.start()
+    await connection.execute("DROP SCHEMA tenant CASCADE; CREATE SCHEMA tenant")
+    for table in TenantBase.metadata.sorted_tables:
+        await connection.execute(str(CreateTable(table).compile(dialect=postgresql.dialect())))
+        for index in table.indexes:
+            await connection.execute(str(CreateIndex(index).compile(dialect=postgresql.dialect())))
+    modelled = await _described(connection)
+    await transaction.rollback()
+    await connection.close()
+
+    assert modelled == migrated
+    assert len(migrated) > 90
+
+
+async def _described(connection: asyncpg.Connection) -> set[tuple[object, ...]]:
+    columns = await connection.fetch(
+        "SELECT table_name, column_name, ordinal_position, data_type, is_nullable, column_default,"
+        " character_maximum_length, numeric_precision FROM information_schema.columns"
+        " WHERE table_schema = 'tenant'"
+    )
+    rest = await connection.fetch(
+        "SELECT indexdef FROM pg_indexes WHERE schemaname = 'tenant' UNION ALL"
+        " SELECT conname || pg_get_constraintdef(oid) FROM pg_constraint"
+        " WHERE connamespace = 'tenant'::regnamespace"
+    )
+    return {tuple(row) for row in (*columns, *rest)}
+
+
+OF_A_TENANT = "ix_outcome_records_(pending|tenant_id)"
+
+
+@pytest.mark.parametrize(
+    ("asked", "index"),
+    [
+        (pending_sql(TENANTS[0], None, False, 10), OF_A_TENANT),
+        (pending_sql(TENANTS[0], "o", False, 10), OF_A_TENANT),
+        (pending_sql(TENANTS[0], "o", True, 10), OF_A_TENANT),
+        (pending_sql(None, "o", True, 10), "ix_outcome_records_pending"),
+        (pending_sql(None, None, True, 10), "ix_outcome_records_pending"),
+        (pending_sql(None, None, False, 10), "ix_outcome_records_pending"),
+        ((OF_CONVERSATION, TENANTS[0], str(uuid.uuid4())), "ix_outcome_records_tenant_id_conv"),
+    ],
+)
+async def test_questions_are_answered_from_an_index(
+    database: str, asked: tuple[Any, ...], index: str
+) -> None:
+    connection = await asyncpg.connect(database)
+    columns, values = ROWS["outcome_records"]
+    transaction = connection.transaction()
+    await transaction.start()
+    tenant = f"CASE WHEN i % 150 = 0 THEN '{TENANTS[0]}'::uuid ELSE gen_random_uuid() END"
+    many = values.replace("$1", "gen_random_uuid()").replace("$2", tenant)
+    await connection.execute(
+        f"INSERT INTO tenant.outcome_records ({columns}, outcome_status, window_expires_at)"
+        f" SELECT {many}, CASE WHEN i % 50 = 0 THEN 'pending' ELSE 'expired' END,"
+        " now() + (i - 19000) * interval '1 s' FROM generate_series(1, 20000) AS i"
+    )
+    await connection.execute("ANALYZE tenant.outcome_records; SET LOCAL ROLE trueup_operator")
+    sql, *bound = asked
+    plan = "\n".join(row[0] for row in await connection.fetch(f"EXPLAIN {sql}", *bound))
+    await transaction.rollback()
+    await connection.close()
+
+    assert re.search(index, plan)
+    assert "Seq Scan" not in plan
+
+
+def test_the_schema_goes_up_and_down_and_up_again_leaving_nothing(database_url: str) -> None:
+    async def relations() -> list[asyncpg.Record]:
+        connection = await asyncpg.connect(url)
+        found = await connection.fetch(
+            "SELECT nspname, relname FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace"
+            " WHERE nspname !~ '^(pg_|information_schema)' ORDER BY 1, 2"
+        )
+        await connection.close()
+        return found
+
+    with fresh(database_url) as url:
+        migrate(url)
+        first = asyncio.run(relations())
+        downgrade(url)
+        after_down = asyncio.run(relations())
+        downgrade(url)
+        migrate(url)
+        migrate(url)
+        again = asyncio.run(relations())
+        revision = asyncio.run(revision_of(url))
+
+    assert after_down == []
+    assert first == again
+    assert len(first) > len(TABLES)
+    assert revision == "0001"
+
+
+def test_workers_that_migrate_at_once_do_not_disturb_each_other(database_url: str) -> None:
+    with fresh(database_url) as url, ThreadPoolExecutor(4) as threads:
+        list(threads.map(migrate, [url] * 4))
+
+        assert asyncio.run(revision_of(url)) == "0001"
+
+
+def test_an_ordinary_user_who_owns_the_database_may_migrate(database_url: str) -> None:
+    user = f"dba_{uuid.uuid4().hex[:8]}"
+    with fresh(database_url) as url:
+        name = url.rpartition("/")[2]
+        asyncio.run(
+            execute(
+                url,
+                f"CREATE ROLE {user} LOGIN PASSWORD 'p' CREATEROLE",
+                f"GRANT trueup_owner TO {user} WITH ADMIN OPTION",
+                f'ALTER DATABASE "{name}" OWNER TO {user}',
+            )
+        )
+        try:
+            migrate(f"postgresql://{user}:p@{url.partition('@')[2]}")
+
+            assert asyncio.run(revision_of(url)) == "0001"
+        finally:
+            asyncio.run(
+                execute(
+                    url,
+                    f'ALTER DATABASE "{name}" OWNER TO CURRENT_USER',
+                    f"REASSIGN OWNED BY {user} TO CURRENT_USER",
+                    f"DROP OWNED BY {user}",
+                    f"DROP ROLE {user}",
+                )
+            )
+
+
+def test_a_database_of_a_later_release_is_left_alone(database_url: str) -> None:
+    with fresh(database_url) as url:
+        migrate(url)
+        asyncio.run(execute(url, "UPDATE trueup_schema_version SET version_num = '9999'"))
+
+        with pytest.raises(PostgresProblem, match="9999, newer than this release"):
+            migrate(url)
+
+
+def test_a_server_that_is_not_there_is_told_in_a_sentence() -> None:
+    with pytest.raises(PostgresProblem, match=r"Postgres: .*Connect"):
+        migrate("postgresql://nobody:p@127.0.0.1:1/none")
+
+
+def test_what_is_printed_for_a_dba_is_all_that_is_needed(database_url: str) -> None:
+    with fresh(database_url) as url:
+        asyncio.run(execute(url, print_sql()))
+        migrate(url)
+
+        assert asyncio.run(revision_of(url)) == "0001"
+
+
+class fresh:
+    """A database of its own within the module's server."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._name = f"test_{uuid.uuid4().hex}"
+
+    def __enter__(self) -> str:
+        asyncio.run(execute(self._url, f'CREATE DATABASE "{self._name}"'))
+        return f"{self._url.rpartition('/')[0]}/{self._name}"
+
+    def __exit__(self, *_: object) -> None:
+        asyncio.run(execute(self._url, f'DROP DATABASE "{self._name}" WITH (FORCE)'))

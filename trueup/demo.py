@@ -1,0 +1,275 @@
+"""The demo: simulated tenants whose agents' truth is known, through real Kafka and Postgres.
+
+Nothing in it is special: the events are produced as a user would produce them, an ordinary worker
+settles them, the figures are read from Postgres, and the audit recomputes them from the topics.
+"""
+
+import asyncio
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, TextIO
+
+from agents_topics.connection import Connection, connection_of
+from agents_topics.events import to_ms
+from agents_topics.policy import load_policy
+from sinks.postgres.migrate import migrate
+from sinks.postgres.queries import run_sql
+from streams.settings import Settings
+from streams.topic_admin import create_topics
+from tables.watched_interval import watched_interval
+from trueup.audit import AuditReport
+from trueup.demo_workload import Workload, workload
+from trueup.embedded.servers import servers
+from trueup.emit import send_clock, send_records
+from trueup.ledger import audit_database
+from trueup.reliability_picture import (
+    PictureBin,
+    needs_ascii,
+    picture,
+    sentence,
+    stated_and_actual,
+    verdict_of,
+)
+from trueup.running import announced
+from trueup.worker_process import WorkerProcess
+
+CHUNK_RECORDS = 1_500
+SETTLE_S_MAX = 120
+COUNTERS = (
+    "open", "positive", "negative", "ambiguous", "expired", "late", "duplicates", "dead letters",
+)  # fmt: skip
+
+_BINS = """
+    SELECT tenant_id::text, action_type, bin_index, n::text, sp::text, sy::text
+    FROM tenant.calibration_stream_bins WHERE record_set = 'lead' ORDER BY 1, 2, 3
+"""
+_REVISIONS = "SELECT coalesce(sum(revision + 1), 0), count(*) FROM tenant.outcome_records"
+_EXAMPLE_SQL = "SELECT outcome_status, count(*) FROM tenant.outcome_records GROUP BY 1"
+
+
+@dataclass(slots=True)
+class Summary:
+    """What the demo found; `ledger_exact` is the audit's word."""
+
+    events_in: int = 0
+    outcomes: dict[str, int] = field(default_factory=dict)
+    open: int = 0
+    revisions: int = 0
+    late: int = 0
+    duplicates: int = 0
+    dead_letters: int = 0
+    seconds: float = 0.0
+    events_per_s: float = 0.0
+    first_outcome_s: float | None = None
+    ledger_exact: bool = False
+    agents: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Demo:
+    """One run. `say` writes a line, `show` a line that the next one replaces."""
+
+    seed: int
+    actions: int
+    is_once: bool
+    say: Callable[[str], None]
+    show: Callable[[str], None]
+    screen: TextIO
+
+    def run(self) -> Summary:
+        """Starts everything, plays the workload, tells what was found; ends what it started."""
+        began_s = time.monotonic()
+        step = 0
+
+        def told(text: str, seconds: float) -> None:
+            nonlocal step
+            step += 1
+            self.say(f"{step}. {text} ({seconds:.1f} s)")
+
+        with ExitStack() as undo:
+            running = undo.enter_context(servers(say=told))
+            folder = Path(undo.enter_context(tempfile.TemporaryDirectory(prefix="trueup-demo-")))
+            prefix = f"demo-{int(time.time() * 1000):x}-"
+            settings = {
+                "KAFKA_BOOTSTRAP": running.kafka_bootstrap,
+                "DATABASE_URL": running.database_url,
+                # A log's time never goes back: each run has topics of its own.
+                "TRUEUP_PREFIX": "" if running.is_embedded_kafka else prefix,
+                "TRUEUP_DATA_FOLDER": str(folder / "worker"),
+            }
+            started_s = time.monotonic()
+            migrate(running.database_url)
+            connection = connection_of(settings)
+            asyncio.run(create_topics(connection, Settings().partitions))
+            worker = WorkerProcess(settings, folder / "worker.log")
+            undo.callback(worker.stop)
+            undo.enter_context(announced({**settings, "TRUEUP_METRICS": f"{worker.url}/metrics"}))
+            asyncio.run(worker.wait_until_ready())
+            told(f"worker, metrics at {worker.url}/metrics", time.monotonic() - started_s)
+            summary = asyncio.run(self._play(connection, running.database_url, worker, began_s))
+            if not self.is_once:
+                self._stay(worker)
+            return summary
+
+    async def _play(
+        self, connection: Connection, url: str, worker: WorkerProcess, began_s: float
+    ) -> Summary:
+        played = workload(self.seed, self.actions)
+        started_s = time.monotonic()
+        summary = Summary(events_in=len(played.records))
+        for first in range(0, len(played.records), CHUNK_RECORDS):
+            await send_records(connection, played.records[first : first + CHUNK_RECORDS])
+            counts = _counts_of(await asyncio.to_thread(worker.status))
+            if summary.first_outcome_s is None and counts["positive"]:
+                summary.first_outcome_s = round(time.monotonic() - began_s, 1)
+            self._show_counts(counts)
+        await send_clock(connection, played.clock_until, Settings().partitions)
+        await self._wait_until_settled(played, worker, url)
+        summary.seconds = round(time.monotonic() - started_s, 1)
+        summary.events_per_s = round(summary.events_in / max(summary.seconds, 0.1))
+        if summary.first_outcome_s is None:
+            summary.first_outcome_s = round(time.monotonic() - began_s, 1)
+        counts = _counts_of(await asyncio.to_thread(worker.status))
+        self._show_counts(counts)
+        self.say("")
+        _fill(summary, counts)
+        summary.revisions = int((await run_sql(url, _REVISIONS)).rows[0][0])
+        await self._tell_agents(played, url, summary)
+        report = await audit_database(connection, load_policy(None), url, Settings().grace_ms)
+        summary.ledger_exact = report.is_exact
+        self._tell_end(summary, report)
+        return summary
+
+    async def _wait_until_settled(self, played: Workload, worker: WorkerProcess, url: str) -> None:
+        """Every record is applied, time has come to the clock record, every row is written."""
+        until_ms = to_ms(played.clock_until) - max(Settings().grace_ms.values())
+        expected = len(played.records)
+        deadline_s = time.monotonic() + SETTLE_S_MAX
+        while time.monotonic() < deadline_s:
+            status = await asyncio.to_thread(worker.status)
+            counts = _counts_of(status)
+            self._show_counts(counts)
+            if status and counts["records"] == expected and _is_settled(status, until_ms):
+                stored = await run_sql(
+                    url, "SELECT count(*) FROM tenant.outcome_records WHERE is_settled"
+                )
+                entered = await run_sql(
+                    url,
+                    "SELECT coalesce(sum(n + excluded_n), 0) FROM tenant.calibration_stream_bins"
+                    " WHERE record_set = 'all'",
+                )
+                if stored.rows[0][0] == entered.rows[0][0] == counts["settled"]:
+                    return
+            await asyncio.sleep(0.2)
+        raise TimeoutError(
+            f"the worker did not settle everything in {SETTLE_S_MAX} s; its log: {worker.log_file}"
+        )
+
+    async def _tell_agents(self, played: Workload, url: str, summary: Summary) -> None:
+        rows = (await run_sql(url, _BINS)).rows
+        ascii_only = needs_ascii(self.screen)
+        for agent in played.agents:
+            own = {
+                index: (int(n), int(sp), int(sy))
+                for tenant_id, action_type, index, n, sp, sy in rows
+                if (tenant_id, action_type) == (agent.tenant_id, agent.action_type)
+            }
+            bins = []
+            for index in range(10):
+                n, sp, sy = own.get(index, (0, 0, 0))
+                bins.append(PictureBin(n, sp, sy, *watched_interval(sy, n)))
+            stated, actual, count = stated_and_actual(bins)
+            successes = sum(held.sy for held in bins)
+            low, high = watched_interval(successes, count)
+            verdict = verdict_of(stated, low, high)
+            self.say(f"{agent.tenant}, {agent.action_type}")
+            for line in picture(agent.name, bins, ascii_only):
+                self.say(line)
+            self.say(sentence(agent.name, stated, actual, low, high, count, verdict, ascii_only))
+            self.say(f"  the truth: {agent.truth_in_words}")
+            self.say("")
+            summary.agents.append(
+                {
+                    "tenant": agent.tenant,
+                    "name": agent.name,
+                    "action_type": agent.action_type,
+                    "truth": agent.truth,
+                    "verdict": verdict,
+                    "stated": round(stated, 4),
+                    "actual": round(actual, 4),
+                    "low": round(low, 4),
+                    "high": round(high, 4),
+                    "lead_records": count,
+                }
+            )
+
+    def _tell_end(self, summary: Summary, report: AuditReport) -> None:
+        word = "exact" if report.is_exact else "NOT EXACT"
+        self.say(
+            f"{summary.events_in:,} events in {summary.seconds} s; the ledger is {word}: every "
+            "outcome and bin was recomputed from the topics by other code."
+        )
+        for difference in report.differences[:5]:
+            self.say(f"  {difference}")
+
+    def _stay(self, worker: WorkerProcess) -> None:
+        self.say("\nIn a second terminal, in this folder:")
+        self.say("  trueup audit")
+        self.say(
+            "  trueup sql 'SELECT outcome_status, count(*) FROM tenant.outcome_records GROUP BY 1'"
+        )
+        self.say("  trueup emit my.ndjson")
+        self.say(f"  curl {worker.url}/metrics")
+        self.say("Ctrl-C ends it.")
+        while worker.process.poll() is None:
+            time.sleep(0.5)
+        self.say(f"The worker has ended (exit {worker.process.returncode}).")
+
+    def _show_counts(self, counts: Counter[str]) -> None:
+        self.show("   ".join(f"{name} {counts[name]:,}" for name in COUNTERS))
+
+
+def _counts_of(status: dict[str, Any] | None) -> Counter[str]:
+    """The counters over all tasks."""
+    counts: Counter[str] = Counter()
+    for task in (status or {}).get("tasks", ()):
+        counts["open"] += task.get("open", 0)
+        for name, count in task.get("counts", {}).items():
+            group, _, member = name.rpartition("/")
+            if group == "settled":
+                counts[member] += count
+                counts["settled"] += count
+            elif group != "interactions":
+                counts["records"] += count
+                counts[{"duplicate": "duplicates", "dead": "dead letters"}.get(member, member)] += (
+                    count
+                )
+    return counts
+
+
+def _is_settled(status: dict[str, Any], until_ms: int) -> bool:
+    return all(
+        task.get("settled_until_ms", until_ms) >= until_ms
+        and task.get("promised_ms", until_ms) >= until_ms
+        for task in status["tasks"]
+    )
+
+
+def _fill(summary: Summary, counts: Counter[str]) -> None:
+    summary.outcomes = {
+        status: counts[status] for status in ("positive", "negative", "ambiguous", "expired")
+    }
+    summary.open = counts["open"]
+    summary.late = counts["late"]
+    summary.duplicates = counts["duplicates"]
+    summary.dead_letters = counts["dead letters"]
+
+
+def summary_as_json(summary: Summary) -> dict[str, Any]:
+    """The summary in plain values."""
+    return asdict(summary)

@@ -1,0 +1,97 @@
+"""A worker as a child process: started, waited for until it is ready, watched, stopped."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from trueup.embedded.ports import free_port
+from trueup.embedded.problems import EnvironmentProblem
+
+READY_S_MAX = 60
+STOP_S_MAX = 15
+# The status page is on this machine; a proxy of the environment has no business with it.
+_open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
+
+
+class WorkerProcess:
+    """One `trueup worker`, its log in a file, its page on a free port of 127.0.0.1."""
+
+    def __init__(self, environment: Mapping[str, str], log_file: Path) -> None:
+        self.port = free_port()
+        self.log_file = log_file
+        settings = {
+            "TRUEUP_WEB_PORT": str(self.port),
+            "TRUEUP_PARENT": str(os.getpid()),
+            "PYTHONUNBUFFERED": "1",
+        }
+        with log_file.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "trueup", "worker"],
+                env={**os.environ, **environment, **settings},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    @property
+    def url(self) -> str:
+        """The address of its page."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def status(self) -> dict[str, Any] | None:
+        """What its status page says; None while there is none."""
+        try:
+            with _open(f"{self.url}/status", timeout=5) as answer:
+                found: dict[str, Any] = json.load(answer)
+                return found
+        except (urllib.error.URLError, OSError, ValueError):
+            return None
+
+    async def wait_until_ready(self) -> None:
+        """Every task runs.
+
+        Raises:
+            EnvironmentProblem: It ended, or was not ready in time.
+        """
+        deadline_s = time.monotonic() + READY_S_MAX
+        while time.monotonic() < deadline_s:
+            if self.process.poll() is not None:
+                break
+            status = await asyncio.to_thread(self.status)
+            if status and status["ready"]:
+                return
+            await asyncio.sleep(0.1)
+        raise EnvironmentProblem(
+            f"The worker did not become ready (exit {self.process.poll()}).",
+            f"Its log says why: {self.log_file}",
+        )
+
+    def stop(self) -> None:
+        """It drains and ends; it is killed if it does not in time."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(STOP_S_MAX)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+
+
+def end_with_parent() -> None:
+    """Checked by the worker: whether the process that started it is gone."""
+    parent = int(os.environ["TRUEUP_PARENT"])
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(STOP_S_MAX)
+    os._exit(1)
