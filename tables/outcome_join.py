@@ -82,7 +82,10 @@ class OpenOutcome:
 
 @dataclass(slots=True)
 class HeldAction:
-    """What is kept of an admitted action: open until all its outcomes are settled."""
+    """What is kept of an admitted action: open until all its outcomes are settled.
+
+    `end_ms` is when the last of its windows ends, `settle_ms` when the last outcome settles.
+    """
 
     key: str
     action_id: str
@@ -95,23 +98,18 @@ class HeldAction:
     count: int | None
     carried: dict[str, Any]
     outcomes: list[OpenOutcome] = field(default_factory=list)
+    end_ms: int = 0
+    settle_ms: int = 0
+    open_count: int = 0
     is_touched: bool = False
     is_logged: bool = False
 
-    @property
-    def is_open(self) -> bool:
-        """Whether some outcome is not settled yet."""
-        return any(not outcome.is_settled for outcome in self.outcomes)
-
-    @property
-    def end_ms(self) -> int:
-        """When the last of its windows ends."""
-        return max(outcome.end_ms for outcome in self.outcomes)
-
-    @property
-    def settle_ms(self) -> int:
-        """When the last of its outcomes settles."""
-        return max(outcome.settle_ms for outcome in self.outcomes)
+    def add(self, outcome: OpenOutcome) -> None:
+        """Gives the action one of its outcomes."""
+        self.outcomes.append(outcome)
+        self.end_ms = max(self.end_ms, outcome.end_ms)
+        self.settle_ms = max(self.settle_ms, outcome.settle_ms)
+        self.open_count += not outcome.is_settled
 
 
 def meanings_of(interaction: HeldInteraction, action: HeldAction, rule: OutcomeRule) -> set[str]:

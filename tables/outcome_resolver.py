@@ -260,11 +260,9 @@ class OutcomeResolver:
             stage=event.deal_stage,
             count=event.interaction_count,
             carried=_carried_of(event),
-            outcomes=[
-                OpenOutcome(rule, at_ms + rule.window_ms, at_ms + rule.settle_after_ms)
-                for rule in rules
-            ],
         )
+        for rule in rules:
+            action.add(OpenOutcome(rule, at_ms + rule.window_ms, at_ms + rule.settle_after_ms))
         conversation.actions[action_id] = action
         self._hold(action)
         self._touch(action)
@@ -272,7 +270,7 @@ class OutcomeResolver:
         for held in conversation.interactions:
             held.is_matched |= at_ms <= held.at_ms < settle_ms
         for other in conversation.actions.values():
-            if other.is_open and any(o.rule.attribution == "last" for o in other.outcomes):
+            if other.open_count and any(o.rule.attribution == "last" for o in other.outcomes):
                 self._touch(other)
         self._remember((ACTIONS, key, event.event_id), at_ms, event)
         return self._count(ACTIONS, "admitted")
@@ -301,7 +299,7 @@ class OutcomeResolver:
         for action in conversation.actions.values():
             if action.at_ms <= at_ms < action.settle_ms:
                 held.is_matched = True
-                if action.is_open:
+                if action.open_count:
                     self._touch(action)
         self._prune_at[self._forget_minute(ACTIONS, at_ms)][key] = None
         self._step.changes[_interaction_key(key, held)] = (key, held)
@@ -335,6 +333,7 @@ class OutcomeResolver:
             if verdict is PENDING:
                 verdict = expired(outcome)
             outcome.is_settled = True
+            action.open_count -= 1
             self.open_count -= 1
             self.counts["settled", verdict.status] += 1
             if verdict.decided_by is not None and verdict.resolved_at_ms is not None:
@@ -453,8 +452,8 @@ class OutcomeResolver:
         if conversation is None:
             return
         actions, interactions = conversation.actions, conversation.interactions
-        first_ms = min((a.at_ms for a in actions.values() if a.is_open), default=None)
-        for action in [a for a in actions.values() if not a.is_open]:
+        first_ms = min((a.at_ms for a in actions.values() if a.open_count), default=None)
+        for action in [a for a in actions.values() if not a.open_count]:
             if first_ms is None or action.end_ms <= first_ms:
                 del actions[action.action_id]
                 step.changes[_action_key(action)] = _Dropped(action)
@@ -533,7 +532,7 @@ class OutcomeResolver:
         rules = {rule.type: rule for rule in version.action_types[action.action_type]}
         for outcome_type, revision, is_settled, said in outcomes:
             rule = rules[outcome_type]
-            action.outcomes.append(
+            action.add(
                 OpenOutcome(
                     rule=rule,
                     end_ms=action.at_ms + rule.window_ms,

@@ -21,7 +21,7 @@ _PENDING_ORDER = " ORDER BY window_expires_at, id LIMIT "
 OF_CONVERSATION = """\
 SELECT * FROM tenant.outcome_records WHERE tenant_id = $1 AND conversation_state_id = $2
 ORDER BY created_at, id"""
-ACTION_IDS_SHARED = """\
+_SHARED_ACTION_IDS = """\
 SELECT tenant_id, action_id, count(DISTINCT conversation_id) AS conversations
 FROM tenant.outcome_records GROUP BY 1, 2 HAVING count(DISTINCT conversation_id) > 1
 ORDER BY 1, 2"""
@@ -85,6 +85,14 @@ async def of_conversation(url: str, tenant_id: str, conversation: str) -> Answer
         conversation if is_uuid(conversation) else conversation_state_id_of(tenant_id, conversation)
     )
     return await _operator_asks(url, OF_CONVERSATION, tenant_id, state_id)
+
+
+async def shared_action_ids(url: str) -> Answer:
+    """Action ids in more than one conversation of a tenant: allowed, but seldom meant so.
+
+    Reads the whole table: for a check now and then, not for a dashboard.
+    """
+    return await _operator_asks(url, _SHARED_ACTION_IDS)
 
 
 async def _operator_asks(url: str, sql: str, *values: Any) -> Answer:

@@ -154,7 +154,7 @@ class PostgresWriter:
                 f"SET ROLE {ROLE}; SET jit = off; SET client_min_messages = warning;"
                 f" SET lock_timeout = '{_IDLE_S_MAX}s';"
                 f" SET idle_in_transaction_session_timeout = '{_IDLE_S_MAX}s';"
-                f" SET statement_timeout = '{self._command_timeout_s:.0f}s';"
+                f" SET statement_timeout = '{self._command_timeout_s * 1000:.0f}ms';"
                 f" {statements.OUTCOMES.create}; {statements.STREAM_BINS.create}"
             )
             # Milliseconds go to the server as they are: exact, and no datetime in between.

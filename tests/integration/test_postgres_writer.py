@@ -20,7 +20,13 @@ from agents_topics.topics import CALIBRATION_UPDATES, OUTCOMES
 from sinks.contract import OffsetMoved, SinkBusy
 from sinks.postgres import writer as writer_module
 from sinks.postgres.migrate import migrate
-from sinks.postgres.queries import counts_by_status, of_conversation, pending, run_sql
+from sinks.postgres.queries import (
+    counts_by_status,
+    of_conversation,
+    pending,
+    run_sql,
+    shared_action_ids,
+)
 from sinks.postgres.writer import PostgresWriter
 from trueup.embedded.postgres import EmbeddedPostgres
 
@@ -340,8 +346,22 @@ async def test_people_find_what_is_pending_overdue_and_of_a_conversation(
     assert [r[0] for r in (await pending(url, tenant, "other")).rows] == ids[1:2]
     assert [r[0] for r in (await pending(url, tenant, is_overdue=True)).rows] == ids[:1]
     assert [r[0] for r in (await of_conversation(url, tenant, "another")).rows] == ids[2:]
+    shared = [row for row in (await shared_action_ids(url)).rows if str(row[0]) == tenant]
+    assert shared == [(uuid.UUID(tenant), "a-1", 2)]
     counts = await counts_by_status(url, tenant)
     assert counts.rows == [("pending", False, 2), ("positive", True, 1)]
+
+
+async def test_a_statement_that_never_ends_makes_the_caller_wait(url: str, partition: int) -> None:
+    async with PostgresWriter(url, command_timeout_s=0.3) as impatient, PostgresWriter(url) as heir:
+        await heir.write(TOPIC, partition, 0, 1, [])
+        async with heir._connection() as held:
+            await held.execute("BEGIN")
+            await writer_module._locked_offset(held, TOPIC, partition)
+            with pytest.raises(SinkBusy):
+                await impatient.write(TOPIC, partition, 1, 2, [])
+            await held.execute("COMMIT")
+        await impatient.write(TOPIC, partition, 1, 2, [])
 
 
 async def test_a_database_without_tables_makes_the_caller_wait(servers: Any) -> None:
