@@ -42,6 +42,16 @@ def kafka_bootstrap(servers: Servers) -> str:
 @pytest.fixture(scope="module")
 def database_url(servers: Servers) -> Iterator[str]:
     """A fresh, empty database for each module, as its owner; dropped afterwards."""
+    yield from _fresh_database(servers)
+
+
+@pytest.fixture
+def own_database_url(servers: Servers) -> Iterator[str]:
+    """A fresh, empty database for one test."""
+    yield from _fresh_database(servers)
+
+
+def _fresh_database(servers: Servers) -> Iterator[str]:
     name = f"test_{uuid.uuid4().hex}"
     asyncio.run(_execute(servers.database_url, f'CREATE DATABASE "{name}"'))
     address, slash, rest = servers.database_url.rpartition("/")

@@ -36,7 +36,8 @@ _NOT_SET_UP = (
     asyncpg.InsufficientPrivilegeError,
 )
 
-LOST = (asyncpg.InterfaceError, asyncpg.InternalClientError)
+BROKEN = asyncpg.InternalClientError
+LOST = (asyncpg.InterfaceError, BROKEN)
 """The driver's words for misuse, and for a connection that ended between two statements."""
 
 

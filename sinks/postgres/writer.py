@@ -15,7 +15,7 @@ from typing import Any, Self
 from agents_topics.topics import CALIBRATION_UPDATES, OUTCOMES
 from sinks.contract import OffsetMoved
 from sinks.postgres import statements
-from sinks.postgres.busy import LOST, busy_while_away
+from sinks.postgres.busy import BROKEN, LOST, busy_while_away
 from sinks.postgres.connect import connect
 from sinks.postgres.rows import (
     Record,
@@ -133,7 +133,9 @@ class PostgresWriter:
                 yield connection
             except BaseException as problem:
                 # Its transaction, and even whether it was committed, are unknown now.
-                was_lost = connection.is_closed()
+                # The driver may trip over a connection that has just ended before it knows of the
+                # end: its own broken state is such an end too.
+                was_lost = connection.is_closed() or isinstance(problem, BROKEN)
                 connection.terminate()
                 if was_lost and isinstance(problem, LOST):
                     raise ConnectionResetError(str(problem)) from problem
