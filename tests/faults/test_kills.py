@@ -8,10 +8,12 @@ import signal
 import time
 import uuid
 
+import msgspec
 import pytest
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from agents_topics.connection import connection_of
+from agents_topics.events import Outcome
 from agents_topics.policy import load_policy
 from sinks.postgres.migrate import migrate
 from sinks.postgres.queries import run_sql
@@ -22,6 +24,33 @@ from trueup.ledger import audit_database
 from trueup.worker_process import WorkerProcess
 
 GRACE_MS = {"agent-actions": 3_600_000, "agent-interactions": 3_600_000}
+STRANGER = msgspec.json.encode(
+    Outcome(
+        id="00000000-0000-5000-8000-000000000000",
+        tenant_id="a47951f0-e4ec-5f4c-8d0b-bc4430f8fee5",
+        conversation_id="c",
+        action_id="a",
+        action_type="stranger",
+        outcome_type="stranger",
+        predicted_confidence=0.5,
+        confidence_source="unknown",
+        status="positive",
+        score=1.0,
+        signal_source="automatic",
+        decided_by="e",
+        created_at_ms=0,
+        window_expires_at_ms=1,
+        settled_at_ms=1,
+        resolved_at_ms=0,
+        known_at_ms=0,
+        revision=0,
+        is_settled=True,
+        calibrates=True,
+        is_lead=True,
+        expired_counts=True,
+        policy_version="x",
+    )
+)
 
 
 class Run:
@@ -179,3 +208,38 @@ async def test_a_worker_told_to_stop_drains_and_its_successor_goes_on(run):
     assert code == 0
     assert seconds < 10
     await it.check()
+
+
+@pytest.mark.slow
+async def test_an_aborted_transaction_in_mid_stream_leaves_the_second_stage_unmoved(run):
+    it = run(13, 400)
+    await it.prepare()
+    it.start("a")
+    await it.workers["a"].wait_until_ready()
+    await it.feed(0, 2)
+    topic = it.connection.topic("settled-outcomes")
+    producer = AIOKafkaProducer(
+        **it.connection.client_options(), transactional_id=f"{topic}-stranger"
+    )
+    await producer.start()
+
+    await producer.begin_transaction()
+    for partition in range(4):
+        for source in range(4):
+            promise = json.dumps({"source": source, "until_ms": 2**50}).encode()
+            await producer.send_and_wait(topic, promise, partition=partition)
+        await producer.send_and_wait(topic, STRANGER, key=b"stranger", partition=partition)
+    await asyncio.sleep(2)
+    await producer.abort_transaction()
+    await producer.stop()
+    await it.feed(1, 2)
+    await it.settle(60)
+
+    await it.check()
+    rows = (await run_sql(it.url, "SELECT count(*) FROM tenant.calibration_stream_bins")).rows
+    strangers = await run_sql(
+        it.url,
+        "SELECT count(*) FROM tenant.calibration_stream_bins WHERE action_type = 'stranger'",
+    )
+    assert rows[0][0] > 0
+    assert strangers.rows[0][0] == 0
