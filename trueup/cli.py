@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from aiokafka.errors import KafkaError
 
 from agents_topics.connection import Connection, ConnectionProblem, connection_of, secret_of
 from agents_topics.identifiers import tenant_id_of
 from agents_topics.policy import Policy, PolicyProblem, load_policy
 from agents_topics.topics import TOPICS
+from sinks.postgres.connect import PostgresProblem
 from sinks.postgres.migrate import migrate as migrate_database
 from sinks.postgres.migrate import print_sql, revision_of
 from sinks.postgres.queries import run_sql
@@ -56,8 +58,11 @@ def main() -> None:
         _fail(str(problem), ENVIRONMENT)
     except PolicyProblem as problem:
         _fail(str(problem), BAD_INPUT)
-    except (ConnectionError, TimeoutError) as problem:
-        _fail(f"A server cannot be reached: {problem}", ENVIRONMENT)
+    except PostgresProblem as problem:
+        _fail(str(problem), ENVIRONMENT)
+    except (KafkaError, OSError, TimeoutError) as problem:
+        fix = "check KAFKA_BOOTSTRAP and DATABASE_URL, and that the servers run"
+        _fail(f"A server cannot be reached: {problem}; {fix}.", ENVIRONMENT)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
 
