@@ -46,7 +46,7 @@ class Signal:
     means: Literal["positive", "negative", "ambiguous"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class OutcomeRule:
     """How one type of outcome of an action is found."""
 
@@ -61,15 +61,30 @@ class OutcomeRule:
     score: Literal["unit", "stages"] = "unit"
     confidence_means: Literal["success_in_window", "success_given_signal"] = "success_in_window"
 
-    @property
+    @cached_property
     def window_ms(self) -> int:
         """The window's length."""
         return self.window_hours * HOUR_MS
 
-    @property
+    @cached_property
     def settle_after_ms(self) -> int:
         """From the action to its settle time: the longer of window and label window."""
         return max(self.window_hours, self.label_window_hours) * HOUR_MS
+
+    def signals_of(self, kind: str) -> tuple[Signal, ...]:
+        """The signals that an interaction of this kind may be."""
+        return self._signals_by_kind.get(kind, self._signals_of_any)
+
+    @cached_property
+    def _signals_of_any(self) -> tuple[Signal, ...]:
+        return tuple(signal for signal in self.signals if signal.kind == "*")
+
+    @cached_property
+    def _signals_by_kind(self) -> dict[str, tuple[Signal, ...]]:
+        return {
+            named.kind: tuple(s for s in self.signals if s.kind in (named.kind, "*"))
+            for named in self.signals
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,9 +139,15 @@ class Policy:
         return frozenset(named - {"*"} | {HUMAN_LABEL})
 
     @cached_property
-    def settle_after_ms_max(self) -> int:
-        """The longest wait from an action to its settle time."""
-        return max(rule.settle_after_ms for rule in self._rules())
+    def settle_after_ms_of(self) -> dict[tuple[str, str, int], int]:
+        """The longest such wait in any version, by (action type, outcome type, window)."""
+        longest: dict[tuple[str, str, int], int] = {}
+        for version in self.versions:
+            for action_type, rules in version.action_types.items():
+                for rule in rules:
+                    of = (action_type, rule.type, rule.window_ms)
+                    longest[of] = max(longest.get(of, 0), rule.settle_after_ms)
+        return longest
 
     def _rules(self) -> Iterable[OutcomeRule]:
         for version in self.versions:

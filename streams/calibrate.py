@@ -10,16 +10,17 @@ import msgspec
 from aiokafka import ConsumerRecord
 
 from agents_topics import topics
-from agents_topics.events import Outcome, Promise
+from agents_topics.events import Promise
 from agents_topics.roster import CALIBRATOR
 from streams import changelog
 from streams.changelog import Progress, StateProblem
 from streams.transactions import Out
 from streams.work import StatefulWork, Tools, first_queued, row_outs
 from tables.calibrator import Calibrator
+from tables.outcome_resolver import OutcomeRecord
 
 encode = msgspec.json.Encoder().encode
-_decode_outcome = msgspec.json.Decoder(Outcome).decode
+_decode_outcome = msgspec.json.Decoder(OutcomeRecord).decode
 _decode_promise = msgspec.json.Decoder(Promise).decode
 
 

@@ -14,13 +14,14 @@ import msgspec
 from aiokafka import ConsumerRecord
 
 from agents_topics import topics
-from agents_topics.codec import Decoded, Decoder, Malformed, decode_clock
+from agents_topics.codec import Decoded, Malformed, decode_clock
 from agents_topics.events import Action, Interaction, Promise, to_ms
 from agents_topics.policy import Policy
 from agents_topics.roster import RESOLVER
 from streams import changelog
 from streams.changelog import Progress, StateProblem
 from streams.dead_letters import dead_letter_of
+from streams.fast_decoder import FastDecoder
 from streams.partitioner import partitions_of
 from streams.task import Task
 from streams.transactions import Out
@@ -58,8 +59,8 @@ class ResolverWork(StatefulWork):
         super().__init__(RESOLVER, partition, tools)
         self._settings = settings
         self._decoders = {
-            topics.AGENT_ACTIONS.name: Decoder(Action),
-            topics.AGENT_INTERACTIONS.name: Decoder(Interaction),
+            topics.AGENT_ACTIONS.name: FastDecoder(Action),
+            topics.AGENT_INTERACTIONS.name: FastDecoder(Interaction),
         }
         self._known_keys: set[bytes] = set()
         self._barrier: dict[str, int] | None = None

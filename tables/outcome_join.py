@@ -20,16 +20,16 @@ held. (Patching a verdict when "an earlier signal" comes was wrong in most simul
 """
 
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from agents_topics.events import STAGE_RANKS
+from agents_topics.events import STAGE_RANKS, Outcome
 from agents_topics.policy import HUMAN_LABEL, OutcomeRule
 
 _LOST = frozenset({"closed_lost", "stalled"})
 _LABEL_SCORES = {"positive": 1.0, "negative": 0.0, "ambiguous": None}
 _WON_RANK = STAGE_RANKS["closed_won"]
+_NOTHING: frozenset[str] = frozenset()
 
 
 class Verdict(NamedTuple):
@@ -46,7 +46,7 @@ class Verdict(NamedTuple):
 PENDING = Verdict("pending", None, None, None, None, None)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class HeldInteraction:
     """What is kept of an admitted interaction: its time, its id and what signals compare."""
 
@@ -61,48 +61,44 @@ class HeldInteraction:
     known_at_ms: int
     is_matched: bool = False
     is_logged: bool = False
-
-    @property
-    def order(self) -> tuple[int, str]:
-        """Where it stands among the interactions of its conversation."""
-        return (self.at_ms, self.event_id)
+    is_dropped: bool = False
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class OpenOutcome:
-    """One outcome of an action: its rule, its times, and what was last said of it."""
+    """One outcome of an action: its rule, its times, and what was last said of it.
+
+    `record` is the outcome as it was last published; before that, without a verdict.
+    """
 
     rule: OutcomeRule
+    record: Outcome
     end_ms: int
     settle_ms: int
-    revision: int = 0
     said: Verdict | None = None
     is_settled: bool = False
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class HeldAction:
     """What is kept of an admitted action: open until all its outcomes are settled.
 
     `end_ms` is when the last of its windows ends, `settle_ms` when the last outcome settles.
     """
 
-    key: str
+    conversation: "Conversation"
     action_id: str
     at_ms: int
-    action_type: str
-    version: str
-    confidence: float
-    confidence_source: str
     stage: str | None
     count: int | None
-    carried: dict[str, Any]
     outcomes: list[OpenOutcome] = field(default_factory=list)
     end_ms: int = 0
     settle_ms: int = 0
     open_count: int = 0
     is_touched: bool = False
+    is_changed: bool = False
     is_logged: bool = False
+    is_dropped: bool = False
 
     def add(self, outcome: OpenOutcome) -> None:
         """Gives the action one of its outcomes."""
@@ -112,21 +108,33 @@ class HeldAction:
         self.open_count += not outcome.is_settled
 
 
-def meanings_of(interaction: HeldInteraction, action: HeldAction, rule: OutcomeRule) -> set[str]:
+@dataclass(slots=True, eq=False)
+class Conversation:
+    """What is held of a conversation: all that one decision may look at.
+
+    Actions by id, open or remembered; interactions ordered by (time, event_id), each with both.
+    """
+
+    key: str
+    actions: dict[str, HeldAction] = field(default_factory=dict)
+    interactions: list[tuple[int, str, HeldInteraction]] = field(default_factory=list)
+
+
+def meanings_of(
+    interaction: HeldInteraction, action: HeldAction, rule: OutcomeRule
+) -> frozenset[str]:
     """What an interaction means for an action by the rule's signals, time left aside (law 3, 4)."""
-    if interaction.kind == HUMAN_LABEL:
-        return set()
+    signals = rule.signals_of(interaction.kind)
+    if not signals or interaction.kind == HUMAN_LABEL:
+        return _NOTHING
     if interaction.action_id is not None:
         if interaction.action_id != action.action_id:
-            return set()
+            return _NOTHING
     elif rule.attribution == "direct":
-        return set()
-    return {
-        signal.means
-        for signal in rule.signals
-        if (signal.kind == interaction.kind or signal.kind == "*")
-        and _compares(signal.when, interaction, action)
-    }
+        return _NOTHING
+    return frozenset(
+        [signal.means for signal in signals if _compares(signal.when, interaction, action)]
+    )
 
 
 def _compares(when: str, interaction: HeldInteraction, action: HeldAction) -> bool:
@@ -144,39 +152,24 @@ def _compares(when: str, interaction: HeldInteraction, action: HeldAction) -> bo
     return own is not None and other is not None and other > own
 
 
-def decide(
-    action: HeldAction,
-    outcome: OpenOutcome,
-    actions: Iterable[HeldAction],
-    interactions: Sequence[HeldInteraction],
-) -> Verdict:
-    """F: the verdict on one outcome from everything that its conversation holds.
-
-    Args:
-        action: The action.
-        outcome: The outcome of it that is decided.
-        actions: All actions held of the conversation, open or remembered.
-        interactions: Its held interactions, ordered by (time, event_id).
-    """
-    rule = outcome.rule
-    first = bisect_left(interactions, action.at_ms, key=_time_of)
-    decisive: list[tuple[HeldInteraction, set[str]]] = []
+def decide(action: HeldAction, outcome: OpenOutcome) -> Verdict:
+    """F: the verdict on one outcome of an action from everything that its conversation holds."""
+    rule, end_ms, settle_ms = outcome.rule, outcome.end_ms, outcome.settle_ms
+    interactions = action.conversation.interactions
+    decisive: list[tuple[HeldInteraction, frozenset[str]]] = []
     label: HeldInteraction | None = None
     furthest_rank = -1
-    for interaction in interactions[first:]:
-        at_ms = interaction.at_ms
-        if at_ms >= outcome.settle_ms:
+    for at_ms, _, interaction in interactions[bisect_left(interactions, (action.at_ms,)) :]:
+        if at_ms >= settle_ms:
             break
         if interaction.kind == HUMAN_LABEL:
             if interaction.action_id == action.action_id and interaction.label is not None:
                 label = interaction
             continue
-        if at_ms >= outcome.end_ms:
+        if at_ms >= end_ms:
             continue
         means = meanings_of(interaction, action, rule)
-        if not means or (
-            rule.attribution == "last" and not _is_last(interaction, action, rule.type, actions)
-        ):
+        if not means or (rule.attribution == "last" and not _is_last(interaction, action, rule)):
             continue
         if not decisive or at_ms == decisive[0][0].at_ms:
             decisive.append((interaction, means))
@@ -189,24 +182,15 @@ def decide(
     return _verdict_of_signals(action, decisive, furthest_rank)
 
 
-def _time_of(interaction: HeldInteraction) -> int:
-    return interaction.at_ms
-
-
-def _is_last(
-    interaction: HeldInteraction,
-    action: HeldAction,
-    outcome_type: str,
-    actions: Iterable[HeldAction],
-) -> bool:
+def _is_last(interaction: HeldInteraction, action: HeldAction, rule: OutcomeRule) -> bool:
     """Law 5: no later action takes the interaction for its outcome of the same type."""
     own = (action.at_ms, action.action_id)
     return not any(
         (other.at_ms, other.action_id) > own
         and other.at_ms <= interaction.at_ms < outcome.end_ms
-        and outcome.rule.type == outcome_type
+        and outcome.rule.type == rule.type
         and meanings_of(interaction, other, outcome.rule)
-        for other in actions
+        for other in action.conversation.actions.values()
         for outcome in other.outcomes
     )
 
@@ -218,9 +202,9 @@ def _verdict_of_label(label: HeldInteraction) -> Verdict:
 
 
 def _verdict_of_signals(
-    action: HeldAction, decisive: list[tuple[HeldInteraction, set[str]]], furthest_rank: int
+    action: HeldAction, decisive: list[tuple[HeldInteraction, frozenset[str]]], furthest_rank: int
 ) -> Verdict:
-    means = set[str]().union(*(meant for _, meant in decisive))
+    means = _NOTHING.union(*(meant for _, meant in decisive))
     status = next(iter(means)) if len(means) == 1 else "ambiguous"
     event = decisive[0][0]
     score = None

@@ -1,40 +1,37 @@
 """One partition of the outcome resolver: its whole state, and the step that changes it.
 
-The law: everything that changes the state of a partition is in this file. A step admits records in
-log order, moves the times, settles what is due in the order (settle time, action time, action_id,
-conversation), decides anew what was touched, forgets what can no longer matter, and returns what
-must be written. It knows no Kafka, no clock and no I/O: whoever calls it writes the result in one
-transaction, or throws the state away. What settles is a function of the admitted records alone, so
-batches may be cut anywhere and topics interleaved in any way.
+The law: everything that changes the state of a partition begins in this file. A step admits records
+in log order, moves the times, settles what is due in the order (settle time, action time,
+action_id, conversation), decides anew what was touched, forgets what can no longer matter, and
+returns what must be written. It knows no Kafka, no clock and no I/O: whoever calls it writes the
+result in one transaction, or throws the state away. What settles is a function of the admitted
+records alone, so batches may be cut anywhere and topics interleaved in any way.
 
 Admission, once a record, in this order: bad or from the future -> dead letter; late -> late event;
 a kind no policy listens to -> ignored; an id seen before -> duplicate, or dead letter where it
 differs; a conversation that is full -> dead letter; else admitted.
 """
 
-import hashlib
 import heapq
 from bisect import bisect_left, insort
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, cast
 
 import msgspec
 
 from agents_topics.codec import Decoded, Malformed
-from agents_topics.events import (
-    Action,
-    Interaction,
-    LateEvent,
-    Outcome,
-)
+from agents_topics.events import Action, Interaction, LateEvent, Outcome
 from agents_topics.identifiers import outcome_id_of
 from agents_topics.policy import OutcomeRule, Policy
 from agents_topics.topics import AGENT_ACTIONS, AGENT_INTERACTIONS
 from tables.label_delay import LabelDelay
+from tables.lead_marks import LeadMarks
 from tables.outcome_join import (
     PENDING,
+    Conversation,
     HeldAction,
     HeldInteraction,
     OpenOutcome,
@@ -42,17 +39,22 @@ from tables.outcome_join import (
     decide,
     expired,
 )
+from tables.remembered_ids import MINUTE_MS, RememberedIds
 from tables.stream_times import StreamTimes, TopicTime
+from tables.structs import struct_of
 
 FUTURE_MS_MAX = 600_000
 HELD_PER_CONVERSATION_MAX = 10_000
-MINUTE_MS = 60_000
 
 ACTIONS, INTERACTIONS = AGENT_ACTIONS.name, AGENT_INTERACTIONS.name
 JOINED = (ACTIONS, INTERACTIONS)
 
-_order = attrgetter("order")
-_CARRIED = ("rep_id", "agent_id", "agent_version", "model", "cost_usd", "latency_ms", "metadata")
+OutcomeRecord = struct_of(Outcome)
+_revised: Callable[..., Outcome] = cast(Any, msgspec.structs.replace)
+_carried_of = attrgetter(
+    "rep_id", "agent_id", "agent_version", "model", "cost_usd", "latency_ms", "metadata"
+)
+"""The fields that only pass through, of an action or an outcome."""
 
 Class = Literal["admitted", "ignored", "duplicate", "late", "dead"]
 
@@ -92,35 +94,6 @@ class Step:
     """Changelog: key -> row, or None where the key is deleted."""
 
 
-@dataclass(slots=True)
-class _Conversation:
-    actions: dict[str, HeldAction] = field(default_factory=dict)
-    interactions: list[HeldInteraction] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class _Lead:
-    """The window end of a conversation's last lead record in a stream, while it can matter."""
-
-    end_ms: int
-    forget_ms: int
-    is_logged: bool = False
-
-
-LeadKey = tuple[str, str, str, int, str]
-"""Conversation key and stream: action type, outcome type, window, confidence source."""
-SeenKey = tuple[str, str, str]
-"""Topic, conversation key, event_id."""
-_Held = HeldAction | HeldInteraction | _Lead
-
-
-@dataclass(frozen=True, slots=True)
-class _Dropped:
-    """Deleted from the state; from the changelog only where it was ever written."""
-
-    held: _Held
-
-
 class OutcomeResolver:
     """The state of one partition.
 
@@ -137,17 +110,15 @@ class OutcomeResolver:
         self.counts: dict[tuple[str, str], int] = defaultdict(int)
         self.label_delays: dict[str, LabelDelay] = defaultdict(LabelDelay)
         self.open_count = 0
-        self._conversations: dict[str, _Conversation] = {}
-        self._settling: list[tuple[int, int, str, str, int]] = []
+        self._ids = {topic: RememberedIds(topic, grace_ms[topic]) for topic in JOINED}
+        self._leads = LeadMarks(policy.settle_after_ms_of)
+        self._conversations: dict[str, Conversation] = {}
+        self._settling: list[tuple[int, int, str, str, int, HeldAction]] = []
         self._touched: list[HeldAction] = []
+        self._changed: list[HeldAction] = []
+        self._new_interactions: list[tuple[str, HeldInteraction]] = []
         self._to_prune: dict[str, None] = {}
         self._prune_at: dict[int, dict[str, None]] = defaultdict(dict)
-        self._seen: dict[SeenKey, tuple[int, Action | Interaction | str]] = {}
-        self._seen_at: dict[tuple[str, int], list[SeenKey]] = defaultdict(list)
-        self._seen_chunks: dict[tuple[str, int], int] = {}
-        self._seen_new: list[SeenKey] = []
-        self._leads: dict[LeadKey, _Lead] = {}
-        self._leads_forget: list[tuple[int, LeadKey]] = []
         self._step = Step()
 
     # ---- the step ------------------------------------------------------------------------------
@@ -157,16 +128,14 @@ class OutcomeResolver:
         if type(decoded) is Malformed:
             return self._refuse(topic, record, decoded.reason, decoded.detail)
         assert type(decoded) is Decoded
-        at_ms, event, time = decoded.at_ms, decoded.event, self.times.topics[topic]
-        broker_ms = record.timestamp
+        key, at_ms, event = decoded
+        time, broker_ms = self.times.topics[topic], record.timestamp
         if at_ms > broker_ms + FUTURE_MS_MAX:
-            return self._refuse(
-                topic, record, "future", f"occurred_at {event.occurred_at} is ahead"
-            )
+            detail = f"occurred_at {event.occurred_at} is ahead"
+            return self._refuse(topic, record, "future", detail)
         rules: tuple[OutcomeRule, ...] = ()
-        if type(event) is Action:
-            version = self.policy.version_at(at_ms)
-            rules = version.rules_of(event.action_type, event.outcome_type)
+        if topic == ACTIONS:
+            rules = self.policy.version_at(at_ms).rules_of(event.action_type, event.outcome_type)
             if not rules:
                 reason = "unknown_outcome_type" if event.outcome_type else "unknown_action_type"
                 named = event.outcome_type or event.action_type
@@ -177,29 +146,37 @@ class OutcomeResolver:
             return self._late(topic, record, decoded, "behind", log_ms)
         if at_ms + time.grace_ms <= pushed_ms:
             return self._late(topic, record, decoded, "after_silence", pushed_ms)
-        if type(event) is Interaction and event.kind not in self.policy.kinds:
+        if topic == INTERACTIONS and event.kind not in self.policy.kinds:
             return self._count(topic, "ignored")
-        seen = self._seen.get((topic, decoded.key, event.event_id))
-        # An id is remembered until its own copies are late by rule, exactly: what lies longer in
-        # the state than that must not decide, or batch cuts would.
-        if seen is not None and seen[0] + time.grace_ms > max(log_ms, pushed_ms):
-            if seen[1] == event or seen[1] == fingerprint(event):
-                return self._count(topic, "duplicate")
+        ids, seen = self._ids[topic], (key, event.event_id)
+        is_copy = ids.is_copy(seen, event, log_ms if log_ms > pushed_ms else pushed_ms)
+        if is_copy:
+            return self._count(topic, "duplicate")
+        if is_copy is False:
             return self._refuse(topic, record, "conflict", "this event_id came with another body")
-        if type(event) is Action:
-            return self._on_action(record, decoded, event, rules)
-        return self._on_interaction(record, decoded, event)
+        conversation = self._conversations.get(key)
+        if conversation is None:
+            conversation = self._conversations[key] = Conversation(key)
+        problem = (
+            self._on_action(conversation, at_ms, event, rules)
+            if topic == ACTIONS
+            else self._on_interaction(conversation, at_ms, event, broker_ms)
+        )
+        if problem:
+            return self._refuse(topic, record, *problem)
+        ids.add(seen, at_ms, event)
+        return self._count(topic, "admitted")
 
     def finish(self) -> Step:
         """Ends the step: settles, decides, forgets; returns all that must be written."""
-        step = self._step
-        self._settle_due(step)
-        self._decide_touched(step)
-        self._forget(step)
-        self._forget_seen(step)
-        self._log_seen(step)
-        _to_rows(step)
-        self._step = Step()
+        step, self._step = self._step, Step()
+        self._settle_due(step.outcomes)
+        self._decide_touched(step.outcomes)
+        self._prune_due(step.changes)
+        self._leads.finish(self.times.settled_ms, step.changes)
+        for topic, ids in self._ids.items():
+            ids.finish(self.times.topics[topic].now_ms, step.changes)
+        self._log(step.changes)
         return step
 
     # ---- admission -----------------------------------------------------------------------------
@@ -238,80 +215,65 @@ class OutcomeResolver:
         return self._count(topic, "late")
 
     def _on_action(
-        self, record: LogRecord, decoded: Decoded, event: Action, rules: tuple[OutcomeRule, ...]
-    ) -> Class:
-        key, at_ms = decoded.key, decoded.at_ms
-        conversation = self._conversations.get(key)
-        if conversation is None:
-            conversation = self._conversations[key] = _Conversation()
+        self, conversation: Conversation, at_ms: int, event: Action, rules: tuple[OutcomeRule, ...]
+    ) -> tuple[str, str] | None:
+        """Takes an action in; or says why not: reason and detail."""
         action_id = event.action_id or event.event_id
         if action_id in conversation.actions:
-            return self._refuse(ACTIONS, record, "conflict", "another action has this action_id")
+            return "conflict", "another action has this action_id"
         if len(conversation.actions) >= HELD_PER_CONVERSATION_MAX:
-            return self._refuse(ACTIONS, record, "conversation_full", "10,000 actions are open")
+            return "conversation_full", "10,000 actions are open"
         action = HeldAction(
-            key=key,
-            action_id=action_id,
-            at_ms=at_ms,
-            action_type=event.action_type,
-            version=self.policy.version_at(at_ms).digest,
-            confidence=event.predicted_confidence,
-            confidence_source=event.confidence_source,
-            stage=event.deal_stage,
-            count=event.interaction_count,
-            carried=_carried_of(event),
+            conversation, action_id, at_ms, event.deal_stage, event.interaction_count
         )
+        version = self.policy.version_at(at_ms).digest
         for rule in rules:
-            action.add(OpenOutcome(rule, at_ms + rule.window_ms, at_ms + rule.settle_after_ms))
-        conversation.actions[action_id] = action
-        self._hold(action)
-        self._touch(action)
-        settle_ms = action.settle_ms
-        for held in conversation.interactions:
-            held.is_matched |= at_ms <= held.at_ms < settle_ms
+            record = _unpublished(
+                conversation.key, action, rule, version, event.action_type,
+                event.predicted_confidence, event.confidence_source, _carried_of(event),
+            )  # fmt: skip
+            action.add(OpenOutcome(rule, record, record.window_expires_at_ms, record.settled_at_ms))
         for other in conversation.actions.values():
             if other.open_count and any(o.rule.attribution == "last" for o in other.outcomes):
                 self._touch(other)
-        self._remember((ACTIONS, key, event.event_id), at_ms, event)
-        return self._count(ACTIONS, "admitted")
+        self._hold(action)
+        self._touch(action)
+        for held_ms, _, held in conversation.interactions:
+            if not held.is_matched and at_ms <= held_ms < action.settle_ms:
+                held.is_matched = True
+                self._new_interactions.append((conversation.key, held))
+        return None
 
-    def _on_interaction(self, record: LogRecord, decoded: Decoded, event: Interaction) -> Class:
-        key, at_ms = decoded.key, decoded.at_ms
-        conversation = self._conversations.get(key)
-        if conversation is None:
-            conversation = self._conversations[key] = _Conversation()
+    def _on_interaction(
+        self, conversation: Conversation, at_ms: int, event: Interaction, known_at_ms: int
+    ) -> tuple[str, str] | None:
+        """Takes an interaction in; or says why not: reason and detail."""
         if len(conversation.interactions) >= HELD_PER_CONVERSATION_MAX:
-            return self._refuse(
-                INTERACTIONS, record, "conversation_full", "10,000 interactions are held"
-            )
+            return "conversation_full", "10,000 interactions are held"
         held = HeldInteraction(
-            at_ms=at_ms,
-            event_id=event.event_id,
-            kind=event.kind,
-            action_id=event.action_id,
-            stage=event.deal_stage,
-            count=event.interaction_count,
-            label=event.label,
-            label_score=_label_score_of(event),
-            known_at_ms=record.timestamp,
-        )
-        insort(conversation.interactions, held, key=_order)
+            at_ms, event.event_id, event.kind, event.action_id, event.deal_stage,
+            event.interaction_count, event.label, _label_score_of(event), known_at_ms,
+        )  # fmt: skip
+        insort(conversation.interactions, (at_ms, held.event_id, held))
         for action in conversation.actions.values():
             if action.at_ms <= at_ms < action.settle_ms:
                 held.is_matched = True
                 if action.open_count:
                     self._touch(action)
-        self._prune_at[self._forget_minute(ACTIONS, at_ms)][key] = None
-        self._step.changes[_interaction_key(key, held)] = (key, held)
-        self._remember((INTERACTIONS, key, event.event_id), at_ms, event)
-        return self._count(INTERACTIONS, "admitted")
+        self._prune_at[_forget_minute(at_ms, self.times.topics[ACTIONS].grace_ms)][
+            conversation.key
+        ] = None
+        self._new_interactions.append((conversation.key, held))
+        return None
 
     def _hold(self, action: HeldAction) -> None:
+        key = action.conversation.key
+        action.conversation.actions[action.action_id] = action
         for index, outcome in enumerate(action.outcomes):
             if not outcome.is_settled:
                 heapq.heappush(
                     self._settling,
-                    (outcome.settle_ms, action.at_ms, action.action_id, action.key, index),
+                    (outcome.settle_ms, action.at_ms, action.action_id, key, index, action),
                 )
                 self.open_count += 1
 
@@ -322,180 +284,107 @@ class OutcomeResolver:
 
     # ---- settling and deciding -----------------------------------------------------------------
 
-    def _settle_due(self, step: Step) -> None:
-        settled_ms = self.times.settled_ms
-        while self._settling and self._settling[0][0] <= settled_ms:
-            _, _, action_id, key, index = heapq.heappop(self._settling)
-            conversation = self._conversations[key]
-            action = conversation.actions[action_id]
+    def _settle_due(self, outcomes: list[Outcome]) -> None:
+        settled_ms, settling = self.times.settled_ms, self._settling
+        while settling and settling[0][0] <= settled_ms:
+            _, at_ms, _, key, index, action = heapq.heappop(settling)
             outcome = action.outcomes[index]
-            verdict = self._decide(conversation, action, outcome)
+            verdict = decide(action, outcome) if action.conversation.interactions else PENDING
             if verdict is PENDING:
                 verdict = expired(outcome)
             outcome.is_settled = True
             action.open_count -= 1
             self.open_count -= 1
             self.counts["settled", verdict.status] += 1
+            record = outcome.record
             if verdict.decided_by is not None and verdict.resolved_at_ms is not None:
-                self.label_delays[action.action_type].update(verdict.resolved_at_ms - action.at_ms)
-            step.outcomes.append(
-                self._outcome(action, outcome, verdict, self._lead(action, outcome))
-            )
-            self._touch(action)
+                self.label_delays[record.action_type].update(verdict.resolved_at_ms - at_ms)
+            rule = outcome.rule
+            lead = (key, record.action_type, rule.type, rule.window_ms, record.confidence_source)
+            is_lead = self._leads.take(lead, at_ms, outcome.end_ms)
+            outcomes.append(self._say(action, outcome, verdict, is_lead))
             self._to_prune[key] = None
 
-    def _decide(
-        self, conversation: _Conversation, action: HeldAction, outcome: OpenOutcome
-    ) -> Verdict:
-        if not conversation.interactions:
-            return PENDING
-        return decide(action, outcome, conversation.actions.values(), conversation.interactions)
-
-    def _decide_touched(self, step: Step) -> None:
+    def _decide_touched(self, outcomes: list[Outcome]) -> None:
         for action in self._touched:
             action.is_touched = False
-            conversation = self._conversations[action.key]
             for outcome in action.outcomes:
                 if outcome.is_settled:
                     continue
-                verdict = self._decide(conversation, action, outcome)
+                verdict = decide(action, outcome) if action.conversation.interactions else PENDING
                 if verdict != outcome.said:
-                    step.outcomes.append(self._outcome(action, outcome, verdict, None))
-            step.changes[_action_key(action)] = action
+                    outcomes.append(self._say(action, outcome, verdict, None))
         self._touched.clear()
 
-    def _outcome(
+    def _say(
         self, action: HeldAction, outcome: OpenOutcome, verdict: Verdict, is_lead: bool | None
     ) -> Outcome:
-        tenant_id, _, conversation_id = action.key.partition("/")
-        rule = outcome.rule
-        revision = outcome.revision
-        outcome.revision += 1
-        outcome.said = verdict
-        return Outcome(
-            id=outcome_id_of(tenant_id, conversation_id, action.action_id, rule.type),
-            tenant_id=tenant_id,
-            conversation_id=conversation_id,
-            action_id=action.action_id,
-            action_type=action.action_type,
-            outcome_type=rule.type,
-            predicted_confidence=action.confidence,
-            confidence_source=action.confidence_source,
-            status=verdict.status,
-            score=verdict.score,
-            signal_source=verdict.signal_source,
-            decided_by=verdict.decided_by,
-            created_at_ms=action.at_ms,
-            window_expires_at_ms=outcome.end_ms,
-            settled_at_ms=outcome.settle_ms,
-            resolved_at_ms=verdict.resolved_at_ms,
-            known_at_ms=verdict.known_at_ms,
-            revision=revision,
-            is_settled=outcome.is_settled,
-            calibrates=rule.calibrates,
-            is_lead=is_lead,
-            expired_counts=rule.confidence_means == "success_in_window",
-            policy_version=action.version,
-            deal_stage=action.stage,
-            interaction_count=action.count,
-            **action.carried,
+        """The next revision of an outcome, to be published and kept."""
+        if not action.is_changed:
+            action.is_changed = True
+            self._changed.append(action)
+        outcome.record = _with_verdict(
+            outcome,
+            verdict,
+            0 if outcome.said is None else outcome.record.revision + 1,
+            is_lead,
         )
-
-    def _lead(self, action: HeldAction, outcome: OpenOutcome) -> bool:
-        """Whether a settling outcome is a lead record of its stream (methods: two sets of bins)."""
-        rule = outcome.rule
-        source = action.confidence_source
-        lead = (action.key, action.action_type, rule.type, rule.window_ms, source)
-        last = self._leads.get(lead)
-        if last is not None and action.at_ms < last.end_ms:
-            return False
-        mark = _Lead(outcome.end_ms, outcome.end_ms + rule.settle_after_ms)
-        mark.is_logged = last is not None and last.is_logged
-        self._set_lead(lead, mark)
-        self._step.changes[_lead_key(lead)] = (lead, mark)
-        return True
-
-    def _set_lead(self, lead: LeadKey, mark: _Lead) -> None:
-        self._leads[lead] = mark
-        heapq.heappush(self._leads_forget, (mark.forget_ms, lead))
+        outcome.said = verdict
+        return outcome.record
 
     # ---- forgetting ----------------------------------------------------------------------------
 
-    def _remember(self, seen: SeenKey, at_ms: int, event: Action | Interaction) -> None:
-        self._seen[seen] = (at_ms, event)
-        self._seen_at[seen[0], self._forget_minute(seen[0], at_ms)].append(seen)
-        self._seen_new.append(seen)
-
-    def _forget_minute(self, topic: str, at_ms: int) -> int:
-        """The first full minute at whose beginning a copy is late by rule."""
-        return (at_ms + self.times.topics[topic].grace_ms) // MINUTE_MS + 1
-
-    def _forget(self, step: Step) -> None:
+    def _prune_due(self, changes: dict[bytes, Any]) -> None:
         """Drops what can no longer change a result (requirements: Remembered)."""
         actions_time = self.times.topics[ACTIONS]
-        for minute in [m for m in self._prune_at if m * MINUTE_MS <= actions_time.now_ms]:
+        minute_now, closed_ms = actions_time.now_ms // MINUTE_MS, actions_time.closed_ms
+        for minute in [m for m in self._prune_at if m <= minute_now]:
             self._to_prune.update(self._prune_at.pop(minute))
         for key in self._to_prune:
-            self._prune(step, key, actions_time.closed_ms)
+            conversation = self._conversations.get(key)
+            if conversation is not None:
+                self._prune(changes, conversation, closed_ms)
         self._to_prune.clear()
-        settled_ms = self.times.settled_ms
-        while self._leads_forget and self._leads_forget[0][0] <= settled_ms:
-            forget_ms, lead = heapq.heappop(self._leads_forget)
-            mark = self._leads.get(lead)
-            if mark is not None and mark.forget_ms == forget_ms:
-                del self._leads[lead]
-                step.changes[_lead_key(lead)] = _Dropped(mark)
 
-    def _prune(self, step: Step, key: str, closed_ms: int) -> None:
+    def _prune(self, changes: dict[bytes, Any], conversation: Conversation, closed_ms: int) -> None:
         """Drops a conversation's interactions and settled actions that no open action needs."""
-        conversation = self._conversations.get(key)
-        if conversation is None:
-            return
-        actions, interactions = conversation.actions, conversation.interactions
-        first_ms = min((a.at_ms for a in actions.values() if a.open_count), default=None)
-        for action in [a for a in actions.values() if not a.open_count]:
-            if first_ms is None or action.end_ms <= first_ms:
+        key, actions, interactions = (
+            conversation.key, conversation.actions, conversation.interactions,
+        )  # fmt: skip
+        first_ms = min([a.at_ms for a in actions.values() if a.open_count], default=None)
+        for action in list(actions.values()):
+            if not action.open_count and (first_ms is None or action.end_ms <= first_ms):
                 del actions[action.action_id]
-                step.changes[_action_key(action)] = _Dropped(action)
-        keep_from_ms = closed_ms + 1 if first_ms is None else min(first_ms, closed_ms + 1)
-        count = bisect_left(interactions, keep_from_ms, key=attrgetter("at_ms"))
-        for held in interactions[:count]:
-            self.counts["interactions", "unmatched"] += not held.is_matched
-            step.changes[_interaction_key(key, held)] = _Dropped(held)
-        del interactions[:count]
+                action.is_dropped = True
+                if action.is_logged:
+                    changes[_action_key(action)] = None
+        if interactions:
+            keep_from_ms = closed_ms + 1 if first_ms is None else min(first_ms, closed_ms + 1)
+            count = bisect_left(interactions, (keep_from_ms,))
+            for _, _, held in interactions[:count]:
+                self.counts["interactions", "unmatched"] += not held.is_matched
+                held.is_dropped = True
+                if held.is_logged:
+                    changes[_interaction_key(key, held)] = None
+            del interactions[:count]
         if not actions and not interactions:
             del self._conversations[key]
 
-    def _forget_seen(self, step: Step) -> None:
-        """Drops the ids of every minute whose copies are late by rule now."""
-        limits = {t: time.now_ms // MINUTE_MS for t, time in self.times.topics.items()}
-        for topic, minute in [at for at in self._seen_at if at[1] <= limits[at[0]]]:
-            for seen in self._seen_at.pop((topic, minute)):
-                held = self._seen.get(seen)
-                if held is not None and self._forget_minute(topic, held[0]) <= limits[topic]:
-                    del self._seen[seen]
-            for number in range(self._seen_chunks.pop((topic, minute), 0)):
-                step.changes[_seen_key(topic, minute, number)] = None
-
-    def _log_seen(self, step: Step) -> None:
-        """Writes the step's new ids that still matter, a chunk for each minute they leave in."""
-        chunks: dict[tuple[str, int], list[tuple[SeenKey, int, str]]] = defaultdict(list)
-        for seen in self._seen_new:
-            held = self._seen.get(seen)
-            if held is None:
-                continue
-            at_ms, event = held
-            assert not isinstance(event, str)
-            digest = fingerprint(event)
-            self._seen[seen] = (at_ms, digest)
-            chunks[seen[0], self._forget_minute(seen[0], at_ms)].append((seen, at_ms, digest))
-        self._seen_new.clear()
-        for (topic, minute), rows in chunks.items():
-            number = self._seen_chunks.get((topic, minute), 0)
-            self._seen_chunks[topic, minute] = number + 1
-            step.changes[_seen_key(topic, minute, number)] = rows
-
     # ---- the changelog's rows ------------------------------------------------------------------
+
+    def _log(self, changes: dict[bytes, Any]) -> None:
+        """Rows of what has changed; what came and went within the step leaves no trace."""
+        for action in self._changed:
+            action.is_changed = False
+            if not action.is_dropped:
+                action.is_logged = True
+                changes[_action_key(action)] = _action_row(action)
+        self._changed.clear()
+        for key, held in self._new_interactions:
+            if not held.is_dropped:
+                held.is_logged = True
+                changes[_interaction_key(key, held)] = _interaction_row(key, held)
+        self._new_interactions.clear()
 
     def restore(self, key: bytes, row: Any) -> None:
         """Takes back one row of the changelog; each key comes once, with its last row.
@@ -503,68 +392,114 @@ class OutcomeResolver:
         Raises:
             KeyError: the state names a policy version that the policy lacks.
         """
-        kind = key[:2]
-        if kind == b"a/":
+        kind, *rest = key.split(b"/")
+        if kind == b"a":
             self._restore_action(row)
-        elif kind == b"i/":
+        elif kind == b"i":
             self._restore_interaction(row)
-        elif kind == b"l/":
-            lead, end_ms, forget_ms = row
-            self._set_lead(tuple(lead), _Lead(end_ms, forget_ms, is_logged=True))
-        elif kind == b"d/":
-            minute = int(key.split(b"/")[2])
-            for seen, at_ms, digest in row:
-                self._seen[tuple(seen)] = (at_ms, digest)
-                self._seen_at[seen[0], minute].append(tuple(seen))
-            number = int(key.split(b"/")[3]) + 1
-            topic = row[0][0][0]
-            self._seen_chunks[topic, minute] = max(
-                number, self._seen_chunks.get((topic, minute), 0)
-            )
+        elif kind == b"l":
+            self._leads.restore(int(rest[0]), int(rest[1]), row)
+        elif kind == b"d":
+            self._ids[rest[0].decode()].restore(int(rest[1]), int(rest[2]), row)
         else:
             raise AssertionError(f"no such row: {key!r}")
 
     def _restore_action(self, row: Any) -> None:
-        *fields, outcomes = row
-        action = HeldAction(*fields)
+        key, action_id, at_ms, stage, count, version, action_type, *about, outcomes = row
+        rules = {
+            rule.type: rule for rule in self.policy.by_digest[version].action_types[action_type]
+        }
+        action = HeldAction(self._conversation(key), action_id, at_ms, stage, count)
         action.is_logged = True
-        version = self.policy.by_digest[action.version]
-        rules = {rule.type: rule for rule in version.action_types[action.action_type]}
-        for outcome_type, revision, is_settled, said in outcomes:
-            rule = rules[outcome_type]
-            action.add(
-                OpenOutcome(
-                    rule=rule,
-                    end_ms=action.at_ms + rule.window_ms,
-                    settle_ms=action.at_ms + rule.settle_after_ms,
-                    revision=revision,
-                    said=Verdict(*said) if said else None,
-                    is_settled=is_settled,
-                )
+        for outcome_type, revision, is_settled, is_lead, said in outcomes:
+            rule, verdict = rules[outcome_type], Verdict(*said)
+            record = _unpublished(key, action, rule, version, action_type, *about)
+            outcome = OpenOutcome(
+                rule, record, record.window_expires_at_ms, record.settled_at_ms, verdict, is_settled
             )
-        conversation = self._conversations.setdefault(action.key, _Conversation())
-        conversation.actions[action.action_id] = action
+            outcome.record = _with_verdict(outcome, verdict, revision, is_lead)
+            action.add(outcome)
         self._hold(action)
 
     def _restore_interaction(self, row: Any) -> None:
         key, *fields = row
         held = HeldInteraction(*fields)
         held.is_logged = True
-        insort(self._conversations.setdefault(key, _Conversation()).interactions, held, key=_order)
-        self._prune_at[self._forget_minute(ACTIONS, held.at_ms)][key] = None
+        insort(self._conversation(key).interactions, (held.at_ms, held.event_id, held))
+        grace_ms = self.times.topics[ACTIONS].grace_ms
+        self._prune_at[_forget_minute(held.at_ms, grace_ms)][key] = None
+
+    def _conversation(self, key: str) -> Conversation:
+        if key not in self._conversations:
+            self._conversations[key] = Conversation(key)
+        return self._conversations[key]
 
 
-def fingerprint(event: Action | Interaction) -> str:
-    """Equal for events that are equal as decoded, also in another process."""
-    return hashlib.blake2b(_canonical(event), digest_size=8).hexdigest()
+def _unpublished(
+    key: str,
+    action: HeldAction,
+    rule: OutcomeRule,
+    version: str,
+    action_type: str,
+    confidence: float,
+    confidence_source: str,
+    carried: tuple[Any, ...],
+) -> Outcome:
+    """An outcome of an action before anything was said of it."""
+    tenant_id, _, conversation_id = key.partition("/")
+    rep_id, agent_id, agent_version, model, cost_usd, latency_ms, metadata = carried
+    return OutcomeRecord(
+        id=outcome_id_of(tenant_id, conversation_id, action.action_id, rule.type),
+        tenant_id=tenant_id,
+        conversation_id=conversation_id,
+        action_id=action.action_id,
+        action_type=action_type,
+        outcome_type=rule.type,
+        predicted_confidence=confidence,
+        confidence_source=confidence_source,
+        status="pending",
+        score=None,
+        signal_source=None,
+        decided_by=None,
+        created_at_ms=action.at_ms,
+        window_expires_at_ms=action.at_ms + rule.window_ms,
+        settled_at_ms=action.at_ms + rule.settle_after_ms,
+        resolved_at_ms=None,
+        known_at_ms=None,
+        revision=0,
+        is_settled=False,
+        calibrates=rule.calibrates,
+        is_lead=None,
+        expired_counts=rule.confidence_means == "success_in_window",
+        policy_version=version,
+        deal_stage=action.stage,
+        interaction_count=action.count,
+        rep_id=rep_id,
+        agent_id=agent_id,
+        agent_version=agent_version,
+        model=model,
+        cost_usd=cost_usd,
+        latency_ms=latency_ms,
+        metadata=metadata,
+    )
 
 
-_canonical = msgspec.json.Encoder(order="deterministic").encode
-
-
-def _carried_of(event: Action) -> dict[str, Any]:
-    """The fields that only pass through."""
-    return {name: value for name in _CARRIED if (value := getattr(event, name)) is not None}
+def _with_verdict(
+    outcome: OpenOutcome, verdict: Verdict, revision: int, is_lead: bool | None
+) -> Outcome:
+    status, score, signal_source, decided_by, resolved_at_ms, known_at_ms = verdict
+    return _revised(
+        outcome.record,
+        status=status,
+        score=score,
+        signal_source=signal_source,
+        decided_by=decided_by,
+        resolved_at_ms=resolved_at_ms,
+        known_at_ms=known_at_ms,
+        revision=revision,
+        is_settled=outcome.is_settled,
+        is_lead=is_lead,
+    )
 
 
 def _label_score_of(event: Interaction) -> float | None:
@@ -572,58 +507,36 @@ def _label_score_of(event: Interaction) -> float | None:
     return float(score) if isinstance(score, int | float) else None
 
 
+def _forget_minute(at_ms: int, grace_ms: int) -> int:
+    """The first full minute at whose beginning no action at or before a time can come any more."""
+    return (at_ms + grace_ms) // MINUTE_MS + 1
+
+
 def _action_key(action: HeldAction) -> bytes:
-    return f"a/{action.key}\0{action.action_id}".encode()
+    return f"a/{action.conversation.key}\0{action.action_id}".encode()
 
 
 def _interaction_key(key: str, held: HeldInteraction) -> bytes:
     return f"i/{key}\0{held.event_id}".encode()
 
 
-def _lead_key(lead: LeadKey) -> bytes:
-    return "l/{}\0{}\0{}\0{}\0{}".format(*lead).encode()
-
-
-def _seen_key(topic: str, minute: int, number: int) -> bytes:
-    return f"d/{topic}/{minute}/{number}".encode()
-
-
-def _to_rows(step: Step) -> None:
-    """Turns what has changed into rows; what came and went within the step leaves no trace."""
-    traceless = []
-    for key, value in step.changes.items():
-        if type(value) is _Dropped:
-            if value.held.is_logged:
-                step.changes[key] = None
-            else:
-                traceless.append(key)
-        elif type(value) is HeldAction:
-            value.is_logged = True
-            step.changes[key] = _action_row(value)
-        elif type(value) is tuple and type(value[1]) is HeldInteraction:
-            value[1].is_logged = True
-            step.changes[key] = _interaction_row(*value)
-        elif type(value) is tuple and type(value[1]) is _Lead:
-            lead, mark = value
-            mark.is_logged = True
-            step.changes[key] = (lead, mark.end_ms, mark.forget_ms)
-    for key in traceless:
-        del step.changes[key]
-
-
 def _action_row(action: HeldAction) -> tuple[Any, ...]:
+    about = action.outcomes[0].record
     return (
-        action.key,
+        action.conversation.key,
         action.action_id,
         action.at_ms,
-        action.action_type,
-        action.version,
-        action.confidence,
-        action.confidence_source,
         action.stage,
         action.count,
-        action.carried,
-        [(o.rule.type, o.revision, o.is_settled, o.said) for o in action.outcomes],
+        about.policy_version,
+        about.action_type,
+        about.predicted_confidence,
+        about.confidence_source,
+        _carried_of(about),
+        [
+            (o.rule.type, o.record.revision, o.is_settled, o.record.is_lead, o.said)
+            for o in action.outcomes
+        ],
     )
 
 

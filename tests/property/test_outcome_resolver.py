@@ -1,6 +1,6 @@
 """The resolver against the slow law, over random logs, interleavings, cuts and restores."""
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import msgspec
 from hypothesis import given, settings
@@ -263,4 +263,8 @@ def test_outcomes_survive_json_both_ways(data, left, right):
     )
 
     for outcome in said.values():
-        assert msgspec.json.decode(msgspec.json.encode(outcome), type=Outcome) == outcome
+        encoded = msgspec.json.encode(outcome)
+        assert msgspec.json.decode(encoded, type=type(outcome)) == outcome
+        contract = msgspec.json.decode(encoded, type=Outcome)
+        assert asdict(contract) == msgspec.structs.asdict(outcome)
+        assert msgspec.json.encode(contract) == encoded

@@ -1,0 +1,83 @@
+"""The contract's decoder, four times as fast for records that are plainly good.
+
+Nearly every record is well formed. Those are read straight into a struct that has the contract's
+fields and limits; whatever that reader does not take at once is read again by the contract's own
+decoder, which alone says what is wrong. A property test holds the two equal on mutated bytes.
+"""
+
+import json
+import re
+from typing import Any
+
+import msgspec
+
+from agents_topics.codec import Decoded, Decoder, InputEvent, Malformed
+from agents_topics.events import METADATA_BYTES_MAX, to_ms
+from agents_topics.identifiers import is_uuid
+from tables.structs import struct_of
+
+KEYS_MAX = 200_000
+DEPTH_MAX = 60
+
+_PLAIN_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z", re.ASCII).fullmatch
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]").search
+
+
+class FastDecoder:
+    """Reads the records of one topic."""
+
+    def __init__(self, event_type: type[InputEvent]) -> None:
+        self._struct = struct_of(event_type)
+        self._read = msgspec.json.Decoder(self._struct).decode
+        self._decode_slowly = Decoder(event_type).decode
+        self._keys: dict[bytes, str] = {}
+
+    def decode(self, key: bytes | None, value: bytes | None) -> Decoded | Malformed:
+        """The event of a record, or why there is none; the same as the contract's decoder says."""
+        if key is None or value is None or not _is_plain(value):
+            return self._slowly(key, value)
+        try:
+            event = self._read(value)
+            text = self._keys.get(key) or self._new_key(key, event.tenant_id, event.conversation_id)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return self._slowly(key, value)
+        tenant_id, conversation_id, at = event.tenant_id, event.conversation_id, event.occurred_at
+        if (
+            text != f"{tenant_id}/{conversation_id}"
+            or not _PLAIN_TIME(at)
+            or (event.metadata is not None and not _is_small(event.metadata))
+        ):
+            return self._slowly(key, value)
+        try:
+            return Decoded(text, to_ms(at), event)
+        except ValueError:
+            return self._slowly(key, value)
+
+    def _new_key(self, key: bytes, tenant_id: str, conversation_id: str) -> str:
+        """The key's text, once key and parts were found good; empty where they are not."""
+        text = f"{tenant_id}/{conversation_id}"
+        if text.encode() != key or not is_uuid(tenant_id) or _CONTROL(conversation_id):
+            return ""
+        if len(self._keys) >= KEYS_MAX:
+            self._keys.clear()
+        self._keys[key] = text
+        return text
+
+    def _slowly(self, key: bytes | None, value: bytes | None) -> Decoded | Malformed:
+        decoded = self._decode_slowly(key, value)
+        if type(decoded) is Malformed:
+            return decoded
+        assert type(decoded) is Decoded
+        event = msgspec.convert(decoded.event, self._struct, from_attributes=True)
+        return decoded._replace(event=event)
+
+
+def _is_small(metadata: dict[str, Any]) -> bool:
+    return len(json.dumps(metadata, ensure_ascii=False)) <= METADATA_BYTES_MAX
+
+
+def _is_plain(value: bytes) -> bool:
+    """Whether both readers surely see the same text: ASCII, no escapes, not deep."""
+    return (
+        value.isascii() and b"\\" not in value and value.count(b"[") + value.count(b"{") < DEPTH_MAX
+    )

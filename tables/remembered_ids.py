@@ -1,0 +1,104 @@
+"""The ids that a topic's copies would repeat, each for as long as a copy would not be late by rule.
+
+In the changelog they stand in chunks: one for each step and minute in which they are forgotten, so
+that a whole minute is deleted with a few tombstones.
+"""
+
+import hashlib
+from collections import defaultdict
+from typing import Any
+
+import msgspec
+
+MINUTE_MS = 60_000
+
+Id = tuple[str, str]
+"""Conversation key and event_id."""
+
+_canonical = msgspec.json.Encoder(order="deterministic").encode
+
+
+def fingerprint(event: Any) -> str:
+    """Equal for events that are equal as decoded, also in another process."""
+    return hashlib.blake2b(_canonical(event), digest_size=8).hexdigest()
+
+
+class RememberedIds:
+    """The remembered ids of one topic in one partition."""
+
+    def __init__(self, topic: str, grace_ms: int) -> None:
+        self._topic = topic
+        self._grace_ms = grace_ms
+        self._held: dict[Id, tuple[int, Any]] = {}
+        self._by_minute: dict[int, list[Id]] = defaultdict(list)
+        self._chunks: dict[int, int] = {}
+        self._new: dict[Id, None] = {}
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def is_copy(self, seen: Id, event: Any, time_ms: int) -> bool | None:
+        """Whether the event repeats a remembered one; None where the id is not remembered.
+
+        An id is remembered until its own copies are late by rule, exactly: what lies longer in the
+        state than that must not decide, or batch cuts would.
+        """
+        held = self._held.get(seen)
+        if held is None or held[0] + self._grace_ms <= time_ms:
+            return None
+        return bool(held[1] == event or held[1] == fingerprint(event))
+
+    def add(self, seen: Id, at_ms: int, event: Any) -> None:
+        """Remembers an admitted event."""
+        self._held[seen] = (at_ms, event)
+        self._new[seen] = None
+
+    def finish(self, now_ms: int, changes: dict[bytes, Any]) -> None:
+        """Ends a step at the topic's time: forgets what is due, logs what is new and still counts.
+
+        An id is due in the first full minute at whose beginning a copy is late by rule.
+        """
+        minute_now = now_ms // MINUTE_MS
+        for minute in [m for m in self._by_minute if m <= minute_now]:
+            for seen in self._by_minute.pop(minute):
+                held = self._held.get(seen)
+                if held is not None and self._minute_of(held[0]) <= minute_now:
+                    del self._held[seen]
+            for number in range(self._chunks.pop(minute, 0)):
+                changes[self._key(minute, number)] = None
+        self._log_new(minute_now, changes)
+
+    def _log_new(self, minute_now: int, changes: dict[bytes, Any]) -> None:
+        rows: dict[int, list[tuple[Id, int, str]]] = defaultdict(list)
+        held = self._held
+        for seen in self._new:
+            if seen not in held:
+                continue
+            at_ms, event = held[seen]
+            minute = self._minute_of(at_ms)
+            if minute <= minute_now:
+                del held[seen]
+                continue
+            digest = fingerprint(event)
+            held[seen] = (at_ms, digest)
+            rows[minute].append((seen, at_ms, digest))
+        self._new.clear()
+        for minute, chunk in rows.items():
+            number = self._chunks.get(minute, 0)
+            self._chunks[minute] = number + 1
+            self._by_minute[minute] += [seen for seen, _, _ in chunk]
+            changes[self._key(minute, number)] = chunk
+
+    def restore(self, minute: int, number: int, chunk: list[Any]) -> None:
+        """Takes back a chunk; of several times of an id the latest counts."""
+        self._chunks[minute] = max(number + 1, self._chunks.get(minute, 0))
+        for row, at_ms, digest in chunk:
+            seen: Id = tuple(row)
+            self._held[seen] = max((at_ms, digest), self._held.get(seen, (at_ms, digest)))
+            self._by_minute[minute].append(seen)
+
+    def _minute_of(self, at_ms: int) -> int:
+        return (at_ms + self._grace_ms) // MINUTE_MS + 1
+
+    def _key(self, minute: int, number: int) -> bytes:
+        return f"d/{self._topic}/{minute}/{number}".encode()
