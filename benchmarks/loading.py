@@ -1,8 +1,9 @@
 """Fills the input topics of a benchmark as fast as a plain producer can."""
 
+import json
 import uuid
 
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, Producer, TopicPartition
 
 from agents_topics.connection import Connection
 from agents_topics.events import to_timestamp
@@ -45,3 +46,32 @@ def close_windows(connection: Connection, until_ms: int, partitions: int) -> Non
         body = f'{{"kind":"clock","event_id":"{uuid.uuid4()}","until":"{to_timestamp(until_ms)}"}}'
         producer.produce(connection.topic("control"), body.encode(), partition=partition)
     producer.flush()
+
+
+def read_settled(connection: Connection, partitions: int) -> tuple[dict[str, tuple[str, int]], int]:
+    """Settled outcomes of the topic, read committed: action_id -> (status, ms); how many twice."""
+    consumer = Consumer(
+        {
+            "bootstrap.servers": connection.bootstrap,
+            "group.id": "benchmark",
+            "isolation.level": "read_committed",
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+        }
+    )
+    name = connection.topic("outcomes")
+    consumer.assign([TopicPartition(name, partition, 0) for partition in range(partitions)])
+    found: dict[str, tuple[str, int]] = {}
+    ended: set[int] = set()
+    twice = 0
+    while len(ended) < partitions:
+        for message in consumer.consume(10_000, 1.0):
+            if message.error():
+                ended.add(message.partition())
+                continue
+            outcome = json.loads(message.value())
+            if outcome["is_settled"]:
+                twice += outcome["action_id"] in found
+                found[outcome["action_id"]] = (outcome["status"], outcome["resolved_at_ms"])
+    consumer.close()
+    return found, twice

@@ -1,10 +1,12 @@
-"""What a million input events cost: the peers' workload through a worker into Postgres.
+"""What a million input events cost, and how long one event takes to Postgres.
 
     .venv/bin/python -m benchmarks.resolver [scale]
 
-Starts the embedded servers, loads the input topics, then starts one worker and waits until every
-outcome is in Postgres. Every outcome is compared with the workload's truth. CPU seconds are the
-worker's process alone; broker and Postgres are given beside it.
+On the peers' workload, already in the topics, with the embedded servers: a worker with the outcome
+resolver alone until all is settled, every outcome in the topic `outcomes` compared with the truth;
+then a worker with the other agents until Postgres holds the same; then a whole worker in live mode
+at a steady pace, where each action is timed from its send to its row. CPU seconds are a worker's
+whole process tree from its first instruction on, start-up included.
 """
 
 import asyncio
@@ -15,13 +17,17 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psutil
 
-from agents_topics.connection import connection_of
-from benchmarks.loading import close_windows, load
-from benchmarks.peers_workload import CLOSED_MS, generate
+from agents_topics.connection import Connection, connection_of
+from benchmarks.loading import close_windows, load, read_settled
+from benchmarks.peers_workload import CLOSED_MS, Workload, generate
+from benchmarks.waiting import latencies_ms
 from sinks.postgres.migrate import migrate
 from sinks.postgres.queries import run_sql
 from streams.topic_admin import create_topics
@@ -30,77 +36,118 @@ from trueup.worker_process import WorkerProcess
 
 POLICY = Path(__file__).parent / "peers_policy.toml"
 RESULTS = Path(__file__).parent / "results"
-SECONDS_MAX = 540
+PARTITIONS = 4
+SECONDS_MAX = 900
 SETTLED = "SELECT count(*) FROM tenant.outcome_records WHERE is_settled"
+TRUTH = (
+    "SELECT action_id, outcome_status, (extract(epoch FROM resolved_at) * 1000)::bigint"
+    " FROM tenant.outcome_records WHERE is_settled"
+)
 
 
-def cpu_s(pid: int) -> float:
-    """User and system seconds of a process and its children."""
-    process = psutil.Process(pid)
-    return sum(
-        one.cpu_times().user + one.cpu_times().system
-        for one in [process, *process.children(recursive=True)]
+class Measured:
+    """A worker that runs now, and what it costs."""
+
+    def __init__(self, settings: Mapping[str, str], agents: str) -> None:
+        log = Path(settings["TRUEUP_DATA_FOLDER"]) / "worker.log"
+        self.began_s = time.monotonic()
+        self.worker = WorkerProcess({**settings, "TRUEUP_AGENTS": agents}, log)
+
+    def settled_count(self) -> int:
+        """How many outcomes its resolver tasks have settled."""
+        tasks = (self.worker.status() or {}).get("tasks", ())
+        return sum(n for t in tasks for name, n in t.get("counts", {}).items() if "settled" in name)
+
+    def cost(self, events: int) -> dict[str, float]:
+        """Seconds, rate, CPU and memory since its start."""
+        seconds = time.monotonic() - self.began_s
+        process = psutil.Process(self.worker.process.pid)
+        tree = [process, *process.children(recursive=True)]
+        cpu_s = sum(sum(one.cpu_times()[:2]) for one in tree)
+        status = Path(f"/proc/{process.pid}/status").read_text().split()
+        return {
+            "seconds": round(seconds, 1),
+            "events_per_s": round(events / seconds),
+            "cpu_s_per_million": round(cpu_s / events * 1e6, 1),
+            "peak_rss_mb": int(status[status.index("VmHWM:") + 1]) >> 10,
+        }
+
+
+@contextmanager
+def running(settings: Mapping[str, str], agents: str) -> Any:
+    """A worker with some agents, ready and measured; stopped at the end."""
+    measured = Measured(settings, agents)
+    try:
+        asyncio.run(measured.worker.wait_until_ready())
+        yield measured
+    finally:
+        measured.worker.stop()
+
+
+def wait_for(count: int, counted: Any) -> None:
+    """Until as many are counted."""
+    until_s = time.monotonic() + SECONDS_MAX
+    while counted() < count:
+        if time.monotonic() > until_s:
+            raise TimeoutError(f"{counted()} of {count} in {SECONDS_MAX} s")
+        time.sleep(0.25)
+
+
+def wrong_outcomes(found: Mapping[str, tuple[str, int]], truth: Workload) -> int:
+    """How many outcomes are not the truth's, missing or too many."""
+    expected = truth.truth
+    return sum(found.get(name) != held for name, held in expected.items()) + len(
+        found.keys() - expected.keys()
     )
 
 
-async def wait_until_settled(url: str, worker: WorkerProcess, events: int, count: int) -> tuple:
-    """Seconds and worker CPU until the resolver has settled all, and until Postgres has it."""
-    resolved = None
-    began = time.monotonic()
-    while time.monotonic() - began < SECONDS_MAX:
-        status = await asyncio.to_thread(worker.status)
-        tasks = (status or {}).get("tasks", ())
-        settled = sum(
-            n for t in tasks for name, n in t.get("counts", {}).items() if "settled/" in name
-        )
-        if resolved is None and settled >= count:
-            resolved = (time.monotonic() - began, cpu_s(worker.process.pid))
-        if resolved and (await run_sql(url, SETTLED)).rows[0][0] >= count:
-            return *resolved, time.monotonic() - began, cpu_s(worker.process.pid)
-        await asyncio.sleep(0.2)
-    raise TimeoutError(f"{settled} of {count} outcomes of {events} events in {SECONDS_MAX} s")
+def measure(connection: Connection, settings: Mapping[str, str], workload: Workload) -> dict:
+    """All three runs."""
+    url, outcomes = settings["DATABASE_URL"], len(workload.truth)
+    events = len(workload.actions) + len(workload.interactions)
 
+    def query(sql: str) -> Any:
+        return asyncio.run(run_sql(url, sql)).rows
 
-async def wrong_outcomes(url: str, truth: dict[str, tuple[str, int]]) -> int:
-    """How many outcomes are not the truth's, or missing."""
-    answer = await run_sql(
-        url,
-        "SELECT action_id, outcome_status, (extract(epoch FROM resolved_at) * 1000)::bigint"
-        " FROM tenant.outcome_records WHERE is_settled",
-    )
-    found = {action_id: (status, at) for action_id, status, at in answer.rows}
-    return sum(found.get(name) != expected for name, expected in truth.items()) + len(
-        found.keys() - truth.keys()
-    )
+    with running(settings, "outcome-resolver") as resolver:
+        wait_for(outcomes, resolver.settled_count)
+        resolving = resolver.cost(events)
+    settled, twice = read_settled(connection, PARTITIONS)
+    with running(settings, "calibrator,publisher") as publisher:
+        wait_for(outcomes, lambda: query(SETTLED)[0][0])
+        publishing = publisher.cost(events)
+    stored = {name: (status, at_ms) for name, status, at_ms in query(TRUTH)}
+    with running(settings, "outcome-resolver,calibrator,publisher"):
+        latency = asyncio.run(latencies_ms(connection, url))
+    return {
+        "events": events,
+        "outcomes": outcomes,
+        "resolver": resolving,
+        "wrong_in_topic": wrong_outcomes(settled, workload),
+        "settled_twice": twice,
+        "calibrator_and_publisher": publishing,
+        "wrong_in_postgres": wrong_outcomes(stored, workload),
+        "event_to_postgres_ms": latency,
+    }
 
 
 def main() -> None:
     """Runs once and writes a result."""
     scale = float(sys.argv[1]) if len(sys.argv) > 1 else 1.0
     workload = generate(scale)
-    events = len(workload.actions) + len(workload.interactions)
-    with servers() as running, tempfile.TemporaryDirectory() as folder:
+    with servers() as embedded, tempfile.TemporaryDirectory() as folder:
         settings = {
-            "KAFKA_BOOTSTRAP": running.kafka_bootstrap,
-            "DATABASE_URL": running.database_url,
+            "KAFKA_BOOTSTRAP": embedded.kafka_bootstrap,
+            "DATABASE_URL": embedded.database_url,
             "TRUEUP_POLICY": str(POLICY),
             "TRUEUP_DATA_FOLDER": folder,
         }
         connection = connection_of(settings)
-        migrate(running.database_url)
-        asyncio.run(create_topics(connection, 4))
+        migrate(embedded.database_url)
+        asyncio.run(create_topics(connection, PARTITIONS))
         load(connection, workload)
-        close_windows(connection, CLOSED_MS, 4)
-        worker = WorkerProcess(settings, Path(folder) / "worker.log")
-        try:
-            asyncio.run(worker.wait_until_ready())
-            resolved_s, resolved_cpu, stored_s, stored_cpu = asyncio.run(
-                wait_until_settled(running.database_url, worker, events, len(workload.actions))
-            )
-            peak = psutil.Process(worker.process.pid).memory_info().rss >> 20
-        finally:
-            worker.stop()
-        wrong = asyncio.run(wrong_outcomes(running.database_url, workload.truth))
+        close_windows(connection, CLOSED_MS, PARTITIONS)
+        measured = measure(connection, settings, workload)
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
     ).stdout.strip()
@@ -112,15 +159,7 @@ def main() -> None:
         "commit": commit,
         "machine": f"{os.cpu_count()} cores, Python {platform.python_version()}",
         "sum_range_1000_us": round((time.process_time() - loop) / 20_000 * 1e6, 1),
-        "events": events,
-        "outcomes": len(workload.truth),
-        "wrong_outcomes": wrong,
-        "resolved_s": round(resolved_s, 1),
-        "worker_cpu_s_per_million_until_resolved": round(resolved_cpu / events * 1e6, 1),
-        "stored_s": round(stored_s, 1),
-        "events_per_s_until_stored": round(events / stored_s),
-        "worker_cpu_s_per_million_until_stored": round(stored_cpu / events * 1e6, 1),
-        "worker_rss_mb": peak,
+        **measured,
     }
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "resolver.json").write_text(json.dumps(result, indent=2) + "\n")

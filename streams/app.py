@@ -13,6 +13,7 @@ from faust.types import TP
 
 from agents_topics.connection import Connection, connection_of, secret_of
 from agents_topics.policy import load_policy
+from agents_topics.roster import AGENTS, PUBLISHER
 from agents_topics.topics import TOPICS
 from sinks.contract import Sink
 from sinks.postgres.writer import PostgresWriter
@@ -98,7 +99,8 @@ def make_app(connection: Connection, settings: Settings, sink: Sink) -> WorkerAp
         grace_ms=settings.grace_ms,
         idle_after_ms=settings.idle_after_ms,
     )
-    tasks = Tasks(tools, resolver_settings, sink, settings.step_records_max)
+    agents = [row for row in AGENTS if row.name in settings.agents]
+    tasks = Tasks(tools, resolver_settings, sink, settings.step_records_max, agents)
     settings.data_folder.mkdir(parents=True, exist_ok=True)
     app = WorkerApp(
         tools.group,
@@ -136,12 +138,13 @@ def from_environment() -> WorkerApp:
     """The app that this process's environment describes.
 
     Raises:
-        WorkerProblem: DATABASE_URL is missing.
+        WorkerProblem: DATABASE_URL is missing and this worker publishes.
     """
+    settings = Settings()
     url = secret_of(os.environ, "DATABASE_URL")
-    if not url:
+    if not url and PUBLISHER.name in settings.agents:
         raise WorkerProblem("DATABASE_URL is not set: give it postgresql://user:password@host/db")
-    return make_app(connection_of(os.environ), Settings(), PostgresWriter(url))
+    return make_app(connection_of(os.environ), settings, PostgresWriter(url or ""))
 
 
 def __getattr__(name: str) -> WorkerApp:

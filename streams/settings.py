@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from agents_topics.roster import AGENTS
 from agents_topics.topics import AGENT_ACTIONS, AGENT_INTERACTIONS
 
 
@@ -18,6 +19,7 @@ class Settings(BaseSettings):
         idle_after_s: How long a topic is quiet before its time moves by the broker's clock.
         instance_id: A stable name of this worker's slot, for static group membership.
         transactions_per_s: A worker's budget, shared by its tasks.
+        agents: Which agents this worker runs, by name; others run elsewhere in the same group.
     """
 
     model_config = SettingsConfigDict(env_prefix="TRUEUP_", extra="ignore", frozen=True)
@@ -33,7 +35,22 @@ class Settings(BaseSettings):
     step_records_max: Annotated[int, Field(ge=1, le=1_000_000)] = 20_000
     web_host: str = "127.0.0.1"
     web_port: Annotated[int, Field(ge=0, le=65_535)] = 6066
+    agents: Annotated[tuple[str, ...], NoDecode] = tuple(row.name for row in AGENTS)
     data_folder: Path = Path(".trueup/worker")
+
+    @field_validator("agents", mode="before")
+    @classmethod
+    def _split_agents(cls, value: object) -> object:
+        return value.split(",") if isinstance(value, str) else value
+
+    @field_validator("agents")
+    @classmethod
+    def _check_agents(cls, agents: tuple[str, ...]) -> tuple[str, ...]:
+        known = [row.name for row in AGENTS]
+        for name in agents:
+            if name not in known:
+                raise ValueError(f"no agent is called {name!r}; there are {', '.join(known)}")
+        return agents
 
     @property
     def grace_ms(self) -> dict[str, int]:

@@ -1,7 +1,7 @@
 """The tasks of one worker: opened for what the group assigns, closed when it is revoked."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import structlog
 from faust.types import TP
@@ -27,11 +27,13 @@ class Tasks:
         resolver_settings: ResolverSettings,
         sink: Sink,
         step_records_max: int,
+        agents: Sequence[AgentRow] = AGENTS,
     ) -> None:
         self.tools = tools
         self._resolver_settings = resolver_settings
         self._sink = sink
         self._step_records_max = step_records_max
+        self.agents = agents
         self._logical = {name: topic for topic, name in tools.names.items()}
         self._tasks: dict[tuple[str, int], Task] = {}
         self.is_assigned = False
@@ -52,7 +54,7 @@ class Tasks:
 
     def open(self, assigned: set[TP], consumer: BatchConsumer) -> None:
         """Opens a task for each agent and partition number that is assigned in all its topics."""
-        for row in AGENTS:
+        for row in self.agents:
             names = [self.tools.names[topic.name] for topic in row.reads]
             numbers = [{tp.partition for tp in assigned if tp.topic == name} for name in names]
             if any(number != numbers[0] for number in numbers):

@@ -21,14 +21,14 @@ from typing import Any
 
 import faust
 
-from agents_topics.roster import AGENTS, AgentRow
+from agents_topics.roster import AgentRow
 from streams.batches import BatchApp
 from streams.tasks import Tasks
 
 
 def bind(app: BatchApp, tasks: Tasks) -> None:
-    """Gives every Faust agent of the roster its topics and its function."""
-    for row in AGENTS:
+    """Gives every Faust agent that this worker runs its topics and its function."""
+    for row in tasks.agents:
         names = [tasks.tools.names[topic.name] for topic in row.reads]
         channel = app.topic(*names, key_serializer="raw", value_serializer="raw", acks=False)
         channel.decode = partial(_undecoded, channel)  # type: ignore[method-assign]

@@ -411,13 +411,13 @@ class OutcomeResolver:
         }
         action = HeldAction(self._conversation(key), action_id, at_ms, stage, count)
         action.is_logged = True
-        for outcome_type, revision, is_settled, is_lead, said in outcomes:
+        for outcome_type, revision, is_settled, said in outcomes:
             rule, verdict = rules[outcome_type], Verdict(*said)
             record = _unpublished(key, action, rule, version, action_type, *about)
             outcome = OpenOutcome(
                 rule, record, record.window_expires_at_ms, record.settled_at_ms, verdict, is_settled
             )
-            outcome.record = _with_verdict(outcome, verdict, revision, is_lead)
+            outcome.record = _with_verdict(outcome, verdict, revision, None)
             action.add(outcome)
         self._hold(action)
 
@@ -534,7 +534,7 @@ def _action_row(action: HeldAction) -> tuple[Any, ...]:
         about.confidence_source,
         _carried_of(about),
         [
-            (o.rule.type, o.record.revision, o.is_settled, o.record.is_lead, o.said)
+            (o.rule.type, o.record.revision, o.is_settled, o.said)
             for o in action.outcomes
         ],
     )
