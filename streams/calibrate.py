@@ -17,7 +17,7 @@ from streams.changelog import Progress, StateProblem
 from streams.transactions import Out
 from streams.work import StatefulWork, Tools, first_queued, row_outs
 from tables.calibrator import Calibrator
-from tables.outcome_resolver import OutcomeRecord
+from tables.outcome_record import OutcomeRecord
 
 encode = msgspec.json.Encoder().encode
 _decode_outcome = msgspec.json.Decoder(OutcomeRecord).decode

@@ -18,6 +18,8 @@ from tables.structs import struct_of
 
 KEYS_MAX = 200_000
 DEPTH_MAX = 60
+DEEP_BYTES_MIN = 400
+"""What is shorter cannot be as deep as the contract's decoder refuses (200)."""
 
 _PLAIN_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z", re.ASCII).fullmatch
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]").search
@@ -79,5 +81,7 @@ def _is_small(metadata: dict[str, Any]) -> bool:
 def _is_plain(value: bytes) -> bool:
     """Whether both readers surely see the same text: ASCII, no escapes, not deep."""
     return (
-        value.isascii() and b"\\" not in value and value.count(b"[") + value.count(b"{") < DEPTH_MAX
+        value.isascii()
+        and b"\\" not in value
+        and (len(value) < DEEP_BYTES_MIN or value.count(b"[") + value.count(b"{") < DEPTH_MAX)
     )

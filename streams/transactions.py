@@ -9,8 +9,7 @@ what was applied.
 import asyncio
 import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.structs import OffsetAndMetadata
@@ -23,13 +22,12 @@ BATCH_BYTES = 900 * 1024
 RECORDS_MAX = 1_000_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class Out:
+class Out(NamedTuple):
     """A record to write."""
 
     key: bytes | None
     value: bytes | None
-    headers: list[tuple[str, bytes]] = field(default_factory=list)
+    headers: Sequence[tuple[str, bytes]] = ()
 
 
 Outputs = Mapping[tuple[str, int], Sequence[Out]]
@@ -104,12 +102,12 @@ class TaskProducer:
         self._records += len(outs)
         batch = self._producer.create_batch()
         append = batch.append
-        for out in outs:
-            if append(key=out.key, value=out.value, timestamp=None, headers=out.headers) is None:
+        for key, value, headers in outs:
+            if append(key=key, value=value, timestamp=None, headers=headers) is None:
                 appends.append(await self._producer.send_batch(batch, topic, partition=partition))
                 batch = self._producer.create_batch()
                 append = batch.append
-                append(key=out.key, value=out.value, timestamp=None, headers=out.headers)
+                append(key=key, value=value, timestamp=None, headers=headers)
         if batch.record_count():
             appends.append(await self._producer.send_batch(batch, topic, partition=partition))
         return appends

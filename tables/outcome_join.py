@@ -20,8 +20,9 @@ held. (Patching a verdict when "an earlier signal" comes was wrong in most simul
 """
 
 from bisect import bisect_left
-from dataclasses import dataclass, field
 from typing import NamedTuple
+
+import msgspec
 
 from agents_topics.events import STAGE_RANKS, Outcome
 from agents_topics.policy import HUMAN_LABEL, OutcomeRule
@@ -46,8 +47,7 @@ class Verdict(NamedTuple):
 PENDING = Verdict("pending", None, None, None, None, None)
 
 
-@dataclass(slots=True, eq=False)
-class HeldInteraction:
+class HeldInteraction(msgspec.Struct, eq=False):
     """What is kept of an admitted interaction: its time, its id and what signals compare."""
 
     at_ms: int
@@ -64,8 +64,7 @@ class HeldInteraction:
     is_dropped: bool = False
 
 
-@dataclass(slots=True, eq=False)
-class OpenOutcome:
+class OpenOutcome(msgspec.Struct, eq=False):
     """One outcome of an action: its rule, its times, and what was last said of it.
 
     `record` is the outcome as it was last published; before that, without a verdict.
@@ -79,8 +78,7 @@ class OpenOutcome:
     is_settled: bool = False
 
 
-@dataclass(slots=True, eq=False)
-class HeldAction:
+class HeldAction(msgspec.Struct, eq=False):
     """What is kept of an admitted action: open until all its outcomes are settled.
 
     `end_ms` is when the last of its windows ends, `settle_ms` when the last outcome settles.
@@ -91,7 +89,7 @@ class HeldAction:
     at_ms: int
     stage: str | None
     count: int | None
-    outcomes: list[OpenOutcome] = field(default_factory=list)
+    outcomes: list[OpenOutcome] = []
     end_ms: int = 0
     settle_ms: int = 0
     open_count: int = 0
@@ -108,16 +106,15 @@ class HeldAction:
         self.open_count += not outcome.is_settled
 
 
-@dataclass(slots=True, eq=False)
-class Conversation:
+class Conversation(msgspec.Struct, eq=False):
     """What is held of a conversation: all that one decision may look at.
 
     Actions by id, open or remembered; interactions ordered by (time, event_id), each with both.
     """
 
     key: str
-    actions: dict[str, HeldAction] = field(default_factory=dict)
-    interactions: list[tuple[int, str, HeldInteraction]] = field(default_factory=list)
+    actions: dict[str, HeldAction] = {}
+    interactions: list[tuple[int, str, HeldInteraction]] = []
 
 
 def meanings_of(

@@ -15,16 +15,11 @@ differs; a conversation that is full -> dead letter; else admitted.
 import heapq
 from bisect import bisect_left, insort
 from collections import defaultdict
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from operator import attrgetter
-from typing import Any, Literal, Protocol, cast
-
-import msgspec
+from typing import Any, Literal, Protocol
 
 from agents_topics.codec import Decoded, Malformed
 from agents_topics.events import Action, Interaction, LateEvent, Outcome
-from agents_topics.identifiers import outcome_id_of
 from agents_topics.policy import OutcomeRule, Policy
 from agents_topics.topics import AGENT_ACTIONS, AGENT_INTERACTIONS
 from tables.label_delay import LabelDelay
@@ -39,22 +34,23 @@ from tables.outcome_join import (
     decide,
     expired,
 )
+from tables.outcome_record import carried_of, unpublished, with_verdict
 from tables.remembered_ids import MINUTE_MS, RememberedIds
+from tables.resolver_rows import (
+    action_key,
+    action_of,
+    action_row,
+    interaction_key,
+    interaction_of,
+    interaction_row,
+)
 from tables.stream_times import StreamTimes, TopicTime
-from tables.structs import struct_of
 
 FUTURE_MS_MAX = 600_000
 HELD_PER_CONVERSATION_MAX = 10_000
 
 ACTIONS, INTERACTIONS = AGENT_ACTIONS.name, AGENT_INTERACTIONS.name
 JOINED = (ACTIONS, INTERACTIONS)
-
-OutcomeRecord = struct_of(Outcome)
-_revised: Callable[..., Outcome] = cast(Any, msgspec.structs.replace)
-_carried_of = attrgetter(
-    "rep_id", "agent_id", "agent_version", "model", "cost_usd", "latency_ms", "metadata"
-)
-"""The fields that only pass through, of an action or an outcome."""
 
 Class = Literal["admitted", "ignored", "duplicate", "late", "dead"]
 
@@ -228,9 +224,9 @@ class OutcomeResolver:
         )
         version = self.policy.version_at(at_ms).digest
         for rule in rules:
-            record = _unpublished(
+            record = unpublished(
                 conversation.key, action, rule, version, event.action_type,
-                event.predicted_confidence, event.confidence_source, _carried_of(event),
+                event.predicted_confidence, event.confidence_source, carried_of(event),
             )  # fmt: skip
             action.add(OpenOutcome(rule, record, record.window_expires_at_ms, record.settled_at_ms))
         for other in conversation.actions.values():
@@ -254,15 +250,12 @@ class OutcomeResolver:
             at_ms, event.event_id, event.kind, event.action_id, event.deal_stage,
             event.interaction_count, event.label, _label_score_of(event), known_at_ms,
         )  # fmt: skip
-        insort(conversation.interactions, (at_ms, held.event_id, held))
+        self._hold_interaction(conversation, held)
         for action in conversation.actions.values():
             if action.at_ms <= at_ms < action.settle_ms:
                 held.is_matched = True
                 if action.open_count:
                     self._touch(action)
-        self._prune_at[_forget_minute(at_ms, self.times.topics[ACTIONS].grace_ms)][
-            conversation.key
-        ] = None
         self._new_interactions.append((conversation.key, held))
         return None
 
@@ -276,6 +269,12 @@ class OutcomeResolver:
                     (outcome.settle_ms, action.at_ms, action.action_id, key, index, action),
                 )
                 self.open_count += 1
+
+    def _hold_interaction(self, conversation: Conversation, held: HeldInteraction) -> None:
+        insort(conversation.interactions, (held.at_ms, held.event_id, held))
+        # The first full minute at whose beginning no action at or before it can come any more.
+        grace_ms = self.times.topics[ACTIONS].grace_ms
+        self._prune_at[(held.at_ms + grace_ms) // MINUTE_MS + 1][conversation.key] = None
 
     def _touch(self, action: HeldAction) -> None:
         if not action.is_touched:
@@ -323,7 +322,7 @@ class OutcomeResolver:
         if not action.is_changed:
             action.is_changed = True
             self._changed.append(action)
-        outcome.record = _with_verdict(
+        outcome.record = with_verdict(
             outcome,
             verdict,
             0 if outcome.said is None else outcome.record.revision + 1,
@@ -357,7 +356,7 @@ class OutcomeResolver:
                 del actions[action.action_id]
                 action.is_dropped = True
                 if action.is_logged:
-                    changes[_action_key(action)] = None
+                    changes[action_key(action)] = None
         if interactions:
             keep_from_ms = closed_ms + 1 if first_ms is None else min(first_ms, closed_ms + 1)
             count = bisect_left(interactions, (keep_from_ms,))
@@ -365,7 +364,7 @@ class OutcomeResolver:
                 self.counts["interactions", "unmatched"] += not held.is_matched
                 held.is_dropped = True
                 if held.is_logged:
-                    changes[_interaction_key(key, held)] = None
+                    changes[interaction_key(key, held)] = None
             del interactions[:count]
         if not actions and not interactions:
             del self._conversations[key]
@@ -378,12 +377,12 @@ class OutcomeResolver:
             action.is_changed = False
             if not action.is_dropped:
                 action.is_logged = True
-                changes[_action_key(action)] = _action_row(action)
+                changes[action_key(action)] = action_row(action)
         self._changed.clear()
         for key, held in self._new_interactions:
             if not held.is_dropped:
                 held.is_logged = True
-                changes[_interaction_key(key, held)] = _interaction_row(key, held)
+                changes[interaction_key(key, held)] = interaction_row(key, held)
         self._new_interactions.clear()
 
     def restore(self, key: bytes, row: Any) -> None:
@@ -394,9 +393,9 @@ class OutcomeResolver:
         """
         kind, *rest = key.split(b"/")
         if kind == b"a":
-            self._restore_action(row)
+            self._hold(action_of(row, self._conversation(row[0]), self.policy))
         elif kind == b"i":
-            self._restore_interaction(row)
+            self._hold_interaction(self._conversation(row[0]), interaction_of(row))
         elif kind == b"l":
             self._leads.restore(int(rest[0]), int(rest[1]), row)
         elif kind == b"d":
@@ -404,153 +403,12 @@ class OutcomeResolver:
         else:
             raise AssertionError(f"no such row: {key!r}")
 
-    def _restore_action(self, row: Any) -> None:
-        key, action_id, at_ms, stage, count, version, action_type, *about, outcomes = row
-        rules = {
-            rule.type: rule for rule in self.policy.by_digest[version].action_types[action_type]
-        }
-        action = HeldAction(self._conversation(key), action_id, at_ms, stage, count)
-        action.is_logged = True
-        for outcome_type, revision, is_settled, said in outcomes:
-            rule, verdict = rules[outcome_type], Verdict(*said)
-            record = _unpublished(key, action, rule, version, action_type, *about)
-            outcome = OpenOutcome(
-                rule, record, record.window_expires_at_ms, record.settled_at_ms, verdict, is_settled
-            )
-            outcome.record = _with_verdict(outcome, verdict, revision, None)
-            action.add(outcome)
-        self._hold(action)
-
-    def _restore_interaction(self, row: Any) -> None:
-        key, *fields = row
-        held = HeldInteraction(*fields)
-        held.is_logged = True
-        insort(self._conversation(key).interactions, (held.at_ms, held.event_id, held))
-        grace_ms = self.times.topics[ACTIONS].grace_ms
-        self._prune_at[_forget_minute(held.at_ms, grace_ms)][key] = None
-
     def _conversation(self, key: str) -> Conversation:
         if key not in self._conversations:
             self._conversations[key] = Conversation(key)
         return self._conversations[key]
 
 
-def _unpublished(
-    key: str,
-    action: HeldAction,
-    rule: OutcomeRule,
-    version: str,
-    action_type: str,
-    confidence: float,
-    confidence_source: str,
-    carried: tuple[Any, ...],
-) -> Outcome:
-    """An outcome of an action before anything was said of it."""
-    tenant_id, _, conversation_id = key.partition("/")
-    rep_id, agent_id, agent_version, model, cost_usd, latency_ms, metadata = carried
-    return OutcomeRecord(
-        id=outcome_id_of(tenant_id, conversation_id, action.action_id, rule.type),
-        tenant_id=tenant_id,
-        conversation_id=conversation_id,
-        action_id=action.action_id,
-        action_type=action_type,
-        outcome_type=rule.type,
-        predicted_confidence=confidence,
-        confidence_source=confidence_source,
-        status="pending",
-        score=None,
-        signal_source=None,
-        decided_by=None,
-        created_at_ms=action.at_ms,
-        window_expires_at_ms=action.at_ms + rule.window_ms,
-        settled_at_ms=action.at_ms + rule.settle_after_ms,
-        resolved_at_ms=None,
-        known_at_ms=None,
-        revision=0,
-        is_settled=False,
-        calibrates=rule.calibrates,
-        is_lead=None,
-        expired_counts=rule.confidence_means == "success_in_window",
-        policy_version=version,
-        deal_stage=action.stage,
-        interaction_count=action.count,
-        rep_id=rep_id,
-        agent_id=agent_id,
-        agent_version=agent_version,
-        model=model,
-        cost_usd=cost_usd,
-        latency_ms=latency_ms,
-        metadata=metadata,
-    )
-
-
-def _with_verdict(
-    outcome: OpenOutcome, verdict: Verdict, revision: int, is_lead: bool | None
-) -> Outcome:
-    status, score, signal_source, decided_by, resolved_at_ms, known_at_ms = verdict
-    return _revised(
-        outcome.record,
-        status=status,
-        score=score,
-        signal_source=signal_source,
-        decided_by=decided_by,
-        resolved_at_ms=resolved_at_ms,
-        known_at_ms=known_at_ms,
-        revision=revision,
-        is_settled=outcome.is_settled,
-        is_lead=is_lead,
-    )
-
-
 def _label_score_of(event: Interaction) -> float | None:
     score = event.metadata.get("score") if event.metadata else None
     return float(score) if isinstance(score, int | float) else None
-
-
-def _forget_minute(at_ms: int, grace_ms: int) -> int:
-    """The first full minute at whose beginning no action at or before a time can come any more."""
-    return (at_ms + grace_ms) // MINUTE_MS + 1
-
-
-def _action_key(action: HeldAction) -> bytes:
-    return f"a/{action.conversation.key}\0{action.action_id}".encode()
-
-
-def _interaction_key(key: str, held: HeldInteraction) -> bytes:
-    return f"i/{key}\0{held.event_id}".encode()
-
-
-def _action_row(action: HeldAction) -> tuple[Any, ...]:
-    about = action.outcomes[0].record
-    return (
-        action.conversation.key,
-        action.action_id,
-        action.at_ms,
-        action.stage,
-        action.count,
-        about.policy_version,
-        about.action_type,
-        about.predicted_confidence,
-        about.confidence_source,
-        _carried_of(about),
-        [
-            (o.rule.type, o.record.revision, o.is_settled, o.said)
-            for o in action.outcomes
-        ],
-    )
-
-
-def _interaction_row(key: str, held: HeldInteraction) -> tuple[Any, ...]:
-    return (
-        key,
-        held.at_ms,
-        held.event_id,
-        held.kind,
-        held.action_id,
-        held.stage,
-        held.count,
-        held.label,
-        held.label_score,
-        held.known_at_ms,
-        held.is_matched,
-    )

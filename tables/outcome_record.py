@@ -1,0 +1,90 @@
+"""The outcome as it is published, held as a struct and revised by replacing what a verdict says."""
+
+from collections.abc import Callable
+from operator import attrgetter
+from typing import Any, cast
+
+import msgspec
+
+from agents_topics.events import Outcome
+from agents_topics.identifiers import outcome_id_of
+from agents_topics.policy import OutcomeRule
+from tables.outcome_join import HeldAction, OpenOutcome, Verdict
+from tables.structs import struct_of
+
+OutcomeRecord = struct_of(Outcome)
+
+_revised: Callable[..., Outcome] = cast(Any, msgspec.structs.replace)
+
+carried_of = attrgetter(
+    "rep_id", "agent_id", "agent_version", "model", "cost_usd", "latency_ms", "metadata"
+)
+"""The fields that only pass through, of an action or an outcome."""
+
+
+def unpublished(
+    key: str,
+    action: HeldAction,
+    rule: OutcomeRule,
+    version: str,
+    action_type: str,
+    confidence: float,
+    confidence_source: str,
+    carried: tuple[Any, ...],
+) -> Outcome:
+    """An outcome of an action before anything was said of it."""
+    tenant_id, _, conversation_id = key.partition("/")
+    rep_id, agent_id, agent_version, model, cost_usd, latency_ms, metadata = carried
+    return OutcomeRecord(
+        id=outcome_id_of(tenant_id, conversation_id, action.action_id, rule.type),
+        tenant_id=tenant_id,
+        conversation_id=conversation_id,
+        action_id=action.action_id,
+        action_type=action_type,
+        outcome_type=rule.type,
+        predicted_confidence=confidence,
+        confidence_source=confidence_source,
+        status="pending",
+        score=None,
+        signal_source=None,
+        decided_by=None,
+        created_at_ms=action.at_ms,
+        window_expires_at_ms=action.at_ms + rule.window_ms,
+        settled_at_ms=action.at_ms + rule.settle_after_ms,
+        resolved_at_ms=None,
+        known_at_ms=None,
+        revision=0,
+        is_settled=False,
+        calibrates=rule.calibrates,
+        is_lead=None,
+        expired_counts=rule.confidence_means == "success_in_window",
+        policy_version=version,
+        deal_stage=action.stage,
+        interaction_count=action.count,
+        rep_id=rep_id,
+        agent_id=agent_id,
+        agent_version=agent_version,
+        model=model,
+        cost_usd=cost_usd,
+        latency_ms=latency_ms,
+        metadata=metadata,
+    )
+
+
+def with_verdict(
+    outcome: OpenOutcome, verdict: Verdict, revision: int, is_lead: bool | None
+) -> Outcome:
+    """The next revision of an outcome."""
+    status, score, signal_source, decided_by, resolved_at_ms, known_at_ms = verdict
+    return _revised(
+        outcome.record,
+        status=status,
+        score=score,
+        signal_source=signal_source,
+        decided_by=decided_by,
+        resolved_at_ms=resolved_at_ms,
+        known_at_ms=known_at_ms,
+        revision=revision,
+        is_settled=outcome.is_settled,
+        is_lead=is_lead,
+    )

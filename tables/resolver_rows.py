@@ -1,0 +1,81 @@
+"""The changelog's rows of actions and interactions: written and read here alone."""
+
+from typing import Any
+
+from agents_topics.policy import Policy
+from tables.outcome_join import Conversation, HeldAction, HeldInteraction, OpenOutcome, Verdict
+from tables.outcome_record import carried_of, unpublished, with_verdict
+
+
+def action_key(action: HeldAction) -> bytes:
+    """`a/`, conversation key, NUL, action_id."""
+    return f"a/{action.conversation.key}\0{action.action_id}".encode()
+
+
+def interaction_key(key: str, held: HeldInteraction) -> bytes:
+    """`i/`, conversation key, NUL, event_id."""
+    return f"i/{key}\0{held.event_id}".encode()
+
+
+def action_row(action: HeldAction) -> tuple[Any, ...]:
+    """What is needed to hold the action again."""
+    about = action.outcomes[0].record
+    return (
+        action.conversation.key,
+        action.action_id,
+        action.at_ms,
+        action.stage,
+        action.count,
+        about.policy_version,
+        about.action_type,
+        about.predicted_confidence,
+        about.confidence_source,
+        carried_of(about),
+        [(o.rule.type, o.record.revision, o.is_settled, o.said) for o in action.outcomes],
+    )
+
+
+def interaction_row(key: str, held: HeldInteraction) -> tuple[Any, ...]:
+    """What is needed to hold the interaction again."""
+    return (
+        key,
+        held.at_ms,
+        held.event_id,
+        held.kind,
+        held.action_id,
+        held.stage,
+        held.count,
+        held.label,
+        held.label_score,
+        held.known_at_ms,
+        held.is_matched,
+    )
+
+
+def action_of(row: Any, conversation: Conversation, policy: Policy) -> HeldAction:
+    """The action of a row.
+
+    Raises:
+        KeyError: the row names a policy version that the policy lacks.
+    """
+    key, action_id, at_ms, stage, count, version, action_type, *about, outcomes = row
+    rules = {rule.type: rule for rule in policy.by_digest[version].action_types[action_type]}
+    action = HeldAction(conversation, action_id, at_ms, stage, count)
+    action.is_logged = True
+    for outcome_type, revision, is_settled, said in outcomes:
+        rule, verdict = rules[outcome_type], Verdict(*said)
+        record = unpublished(key, action, rule, version, action_type, *about)
+        outcome = OpenOutcome(
+            rule, record, record.window_expires_at_ms, record.settled_at_ms, verdict, is_settled
+        )
+        outcome.record = with_verdict(outcome, verdict, revision, None)
+        action.add(outcome)
+    return action
+
+
+def interaction_of(row: Any) -> HeldInteraction:
+    """The interaction of a row."""
+    _, *fields = row
+    held = HeldInteraction(*fields)
+    held.is_logged = True
+    return held
