@@ -158,9 +158,9 @@ def __getattr__(name: str) -> WorkerApp:
 def run(app: WorkerApp) -> None:
     """Runs the worker until it is told to stop, and ends the process."""
     configure_logs()
-    faust.Worker(
-        app, loglevel="WARN", redirect_stdouts=False, quiet=True
-    ).execute_from_commandline()
+    worker = faust.Worker(app, loglevel="WARN", redirect_stdouts=False, quiet=True)
+    worker.spinner = None  # it would write control characters into the log
+    worker.execute_from_commandline()
 
 
 def configure_logs() -> None:

@@ -17,6 +17,8 @@ from streams.work import Tools, first_queued
 class PublisherWork:
     """A publisher task's work."""
 
+    was_kept = False
+
     def __init__(self, partition: int, tools: Tools, sink: Sink) -> None:
         self.partition = partition
         self.tools = tools
@@ -56,5 +58,5 @@ class PublisherWork:
     async def tick(self, is_drained: bool) -> None:
         """Nothing: rows are written as they come."""
 
-    async def close(self) -> None:
+    async def close(self, is_clean: bool) -> None:
         """Nothing is held."""

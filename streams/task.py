@@ -48,6 +48,9 @@ class Busy(Exception):
 class Work(Protocol):
     """What a task does with its records: the part that differs between agents."""
 
+    was_kept: bool
+    """Whether the last `open` took up the state that was there."""
+
     async def open(self) -> dict[str, int]:
         """Takes ownership and restores; returns the next offset to apply by topic."""
         ...
@@ -64,8 +67,8 @@ class Work(Protocol):
         """Does what time alone asks for; about once a second between steps."""
         ...
 
-    async def close(self) -> None:
-        """Lets go of what `open` took."""
+    async def close(self, is_clean: bool) -> None:
+        """Lets go of what `open` took; a state is kept only where every step has ended well."""
         ...
 
 
@@ -179,11 +182,13 @@ class Task:
         retry_after_s: float | None = None
         while not self._is_closing:
             self.reopened_count += 1
+            is_clean = False
             try:
                 self.state = "opening"
                 await self._open()
                 self.state, self.problem = "running", None
                 await self._work()
+                is_clean = True
             except StateProblem as problem:
                 self.state, self.problem = "refused", str(problem)
                 self._log.error("task_refused", reason=str(problem))
@@ -200,7 +205,7 @@ class Task:
                 self._is_closing = True
             finally:
                 self._drop_queues()
-                await self.work.close()
+                await self.work.close(is_clean)
             if self.state == "retrying":
                 await self._pause_before_retry(retry_after_s)
 
@@ -217,7 +222,7 @@ class Task:
             )
             self._consumer.resume_partitions({self._tp(topic)})
         seconds = round(time.monotonic() - started_s, 3)
-        self._log.info("task_opened", seconds=seconds, offsets=offsets)
+        self._log.info("task_opened", seconds=seconds, was_kept=self.work.was_kept, offsets=offsets)
 
     async def _work(self) -> None:
         tick_at_s = time.monotonic() + TICK_S

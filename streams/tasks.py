@@ -36,6 +36,7 @@ class Tasks:
         self.agents = agents
         self._logical = {name: topic for topic, name in tools.names.items()}
         self._tasks: dict[tuple[str, int], Task] = {}
+        self._kept: dict[tuple[str, int], Work] = {}
         self.is_assigned = False
 
     def __iter__(self) -> Iterator[Task]:
@@ -60,7 +61,7 @@ class Tasks:
             if any(number != numbers[0] for number in numbers):
                 raise AssertionError(f"{row.name}: its topics are not co-partitioned: {numbers}")
             for partition in sorted(numbers[0]):
-                work = self._work_of(row, partition)
+                work = self._kept.pop((row.name, partition), None) or self._work_of(row, partition)
                 task = Task(
                     row, partition, work, consumer, self.tools.names, self._step_records_max
                 )
@@ -68,13 +69,19 @@ class Tasks:
                     work.task = task
                 self._tasks[row.name, partition] = task
                 task.start()
+        self._kept.clear()
         self.is_assigned = True
         log.info("tasks_assigned", count=len(self._tasks))
 
     async def close(self) -> None:
-        """Closes every task: the open steps end first."""
+        """Closes every task: the open steps end first.
+
+        The group revokes everything when anyone joins or leaves, and mostly gives it back: works
+        are kept until then, and decide themselves whether their state still stands.
+        """
         self.is_assigned = False
         closing = list(self._tasks.values())
+        self._kept = {at: task.work for at, task in self._tasks.items()}
         self._tasks.clear()
         await asyncio.gather(*(task.close() for task in closing))
         log.info("tasks_closed", count=len(closing))

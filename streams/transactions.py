@@ -27,11 +27,20 @@ class Out(NamedTuple):
 
     key: bytes | None
     value: bytes | None
-    headers: Sequence[tuple[str, bytes]] = ()
+    headers: list[tuple[str, bytes]] = []  # noqa: RUF012
 
 
 Outputs = Mapping[tuple[str, int], Sequence[Out]]
 """By topic and partition."""
+
+
+class Committed(NamedTuple):
+    """What a committed transaction tells: the broker's time of its last append, -1 if there was
+    none, and for each topic and partition the offset after its commit marker.
+    """
+
+    broker_ms: int
+    ends: dict[tuple[str, int], int]
 
 
 class TransactionBudget:
@@ -72,15 +81,15 @@ class TaskProducer:
         async with asyncio.timeout(4 * DEADLINE_S):
             await self._producer.start()
 
-    async def commit(self, outputs: Outputs, offsets: Mapping[tuple[str, int], int]) -> int:
-        """Writes everything in one transaction; returns the broker's time of the last append.
+    async def commit(self, outputs: Outputs, offsets: Mapping[tuple[str, int], int]) -> Committed:
+        """Writes everything in one transaction.
 
         Raises:
             TimeoutError, KafkaError: the result is unknown.
         """
         async with asyncio.timeout(DEADLINE_S):
             await self._producer.begin_transaction()
-            appends: list[Any] = []
+            appends: list[_Append] = []
             for (topic, partition), outs in outputs.items():
                 appends += await self._send(topic, partition, outs)
             if offsets:
@@ -88,28 +97,34 @@ class TaskProducer:
                     {TopicPartition(*at): OffsetAndMetadata(o, "") for at, o in offsets.items()},
                     self._group,
                 )
-            metadata = await asyncio.gather(*appends)
+            written = await asyncio.gather(*(append.result for append in appends))
             await self._producer.commit_transaction()
-        return max((m.timestamp for m in metadata if m.timestamp is not None), default=-1)
+        ends: dict[tuple[str, int], int] = {}
+        for append, metadata in zip(appends, written, strict=True):
+            ends[metadata.topic, metadata.partition] = metadata.offset + append.records + 1
+        times_ms = [m.timestamp for m in written if m.timestamp is not None]
+        return Committed(max(times_ms, default=-1), ends)
 
     @property
     def is_worn_out(self) -> bool:
         """Whether its sequence numbers near their end (aiokafka overflows at 2³¹)."""
         return self._records > RECORDS_MAX
 
-    async def _send(self, topic: str, partition: int, outs: Sequence[Out]) -> list[Any]:
+    async def _send(self, topic: str, partition: int, outs: Sequence[Out]) -> list["_Append"]:
         appends = []
         self._records += len(outs)
         batch = self._producer.create_batch()
         append = batch.append
         for key, value, headers in outs:
             if append(key=key, value=value, timestamp=None, headers=headers) is None:
-                appends.append(await self._producer.send_batch(batch, topic, partition=partition))
+                result = await self._producer.send_batch(batch, topic, partition=partition)
+                appends.append(_Append(result, batch.record_count()))
                 batch = self._producer.create_batch()
                 append = batch.append
                 append(key=key, value=value, timestamp=None, headers=headers)
         if batch.record_count():
-            appends.append(await self._producer.send_batch(batch, topic, partition=partition))
+            result = await self._producer.send_batch(batch, topic, partition=partition)
+            appends.append(_Append(result, batch.record_count()))
         return appends
 
     async def close(self) -> None:
@@ -117,3 +132,10 @@ class TaskProducer:
         with contextlib.suppress(Exception):
             async with asyncio.timeout(2):
                 await self._producer.stop()
+
+
+class _Append(NamedTuple):
+    """A batch on its way: its metadata to come, and how many records it holds."""
+
+    result: asyncio.Future[Any]
+    records: int

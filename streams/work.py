@@ -43,18 +43,32 @@ class StatefulWork:
         self.partition = partition
         self.tools = tools
         self.offsets: dict[str, int] = {}
+        self.was_kept = False
         self.changelog_name = tools.names[row.changelog.name]
         self._producer: TaskProducer | None = None
+        self._changelog_end: int | None = None
+        """Where the changelog ended when the state was last as it says; None if it may not be."""
 
     def restore(self, rows: Mapping[bytes, bytes], progress: Progress | None) -> None:
         """Builds the state from the changelog's rows."""
         raise NotImplementedError
 
     async def open(self) -> dict[str, int]:
-        """Fences, restores; returns the applied offsets."""
+        """Fences, restores; returns the applied offsets.
+
+        A state that was kept through a rebalance is taken up again where nobody else has written to
+        the changelog since.
+        """
         tools = self.tools
         self._producer = TaskProducer(tools.connection, f"trueup-{self.name}", tools.group)
         await self._producer.open()
+        if self._changelog_end is not None:
+            ends = await tools.broker.ends([self.changelog_name], self.partition)
+            if ends[self.changelog_name] == self._changelog_end:
+                await self._check_offsets(self._changelog_end)
+                self.was_kept = True
+                return dict(self.offsets)
+        self._changelog_end, self.was_kept = None, False
         rows, end = await tools.broker.changelog(self.changelog_name, self.partition)
         value = rows.pop(PROGRESS_KEY, None)
         if value is None and rows:
@@ -64,6 +78,7 @@ class StatefulWork:
         self.offsets = {name: progress.offsets.get(name, 0) if progress else 0 for name in names}
         await self._check_offsets(end)
         self.restore(rows, progress)
+        self._changelog_end = end
         return dict(self.offsets)
 
     async def _check_offsets(self, changelog_end: int) -> None:
@@ -101,16 +116,20 @@ class StatefulWork:
         }
         await self.tools.budget.take()
         counted = self.tools.transactions
+        self._changelog_end = None
         try:
-            broker_ms = await self._producer.commit(outputs, offsets)
+            committed = await self._producer.commit(outputs, offsets)
         except BaseException:
             counted["unknown"] = counted.get("unknown", 0) + 1
             raise
         counted["committed"] = counted.get("committed", 0) + 1
-        return broker_ms
+        self._changelog_end = committed.ends.get((self.changelog_name, self.partition))
+        return committed.broker_ms
 
-    async def close(self) -> None:
-        """Lets the producer go."""
+    async def close(self, is_clean: bool) -> None:
+        """Lets the producer go; the state stays for the next `open` if no step was cut short."""
+        if not is_clean:
+            self._changelog_end = None
         if self._producer:
             producer, self._producer = self._producer, None
             await producer.close()
