@@ -1,0 +1,150 @@
+"""The worker's Prometheus page: what it shows, what PromQL can compute from it, and its bounds."""
+
+import json
+import random
+import re
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from sinks.prometheus import metrics
+from sinks.prometheus.collector import ACTION_TYPES_MAX, render
+
+DASHBOARD = Path(__file__).parents[2] / "docker" / "grafana" / "dashboards" / "trueup.json"
+UNIT = 1_000_000
+
+
+def bin_row(action_type, index, records):
+    """A bin of (confidence in millionths, outcome) pairs as the status page has it."""
+    return {
+        "action_type": action_type,
+        "bin": index,
+        "n": len(records),
+        "sp": sum(p for p, _ in records),
+        "spp": sum(p * p for p, _ in records),
+        "sy": sum(y for _, y in records),
+        "spy": sum(p * y for p, y in records),
+    }
+
+
+def snapshot(bins=(), counts=None, delays=None):
+    task = {"partition": 3, "state": "running", "reopened": 0, "queued": {}, "lag": {}}
+    return {
+        "transactions": {"committed": 5, "unknown": 1},
+        "tasks": [
+            {
+                **task,
+                "agent": "outcome-resolver",
+                "open": 7,
+                "counts": counts or {},
+                "settled_until_ms": 1_000,
+                "label_delays": delays or {},
+                "lag": {"agent-actions": 9},
+            },
+            {**task, "agent": "calibrator", "state": "opening", "bins": list(bins)},
+        ],
+    }
+
+
+def samples(page):
+    """By sample name: labels -> value."""
+    found = defaultdict(dict)
+    for family in text_string_to_metric_families(page.decode()):
+        assert family.documentation, family.name
+        for sample in family.samples:
+            found[sample.name][tuple(sorted(sample.labels.items()))] = sample.value
+    return found
+
+
+def by_type(found, name):
+    sums = defaultdict(float)
+    for labels, value in found[name].items():
+        sums[dict(labels)["action_type"]] += value
+    return sums
+
+
+def test_brier_and_ece_follow_from_the_sums():
+    random.seed(5)
+    bins, brier, gaps, count = [], 0.0, 0.0, 0
+    for index in range(10):
+        records = [
+            (random.randrange(index * 100_000, (index + 1) * 100_000), random.randrange(2))
+            for _ in range(random.randrange(1, 50))
+        ]
+        bins.append(bin_row("send_email", index, records))
+        brier += sum((p / UNIT - y) ** 2 for p, y in records)
+        gaps += abs(sum(p / UNIT - y for p, y in records))
+        count += len(records)
+    found = samples(render(snapshot(bins)))
+
+    n = by_type(found, "trueup_calibration_bin_records")["send_email"]
+    squares = by_type(found, "trueup_calibration_bin_confidence_squares_sum")["send_email"]
+    cross = by_type(found, "trueup_calibration_bin_positive_confidence_sum")["send_email"]
+    positives = by_type(found, "trueup_calibration_bin_positives")["send_email"]
+    confidence, right = (
+        found[f"trueup_calibration_bin_{name}"] for name in ("confidence_sum", "positives")
+    )
+    assert n == count
+    assert (squares - 2 * cross + positives) / n == pytest.approx(brier / count)
+    assert sum(abs(right[at] - confidence[at]) for at in right) / n == pytest.approx(gaps / count)
+
+
+def test_every_kind_of_record_and_outcome_is_shown():
+    counts = {
+        "agent-actions/admitted": 10,
+        "agent-interactions/duplicate": 2,
+        "agent-interactions/late": 3,
+        "agent-actions/dead": 4,
+        "settled/expired": 5,
+        "interactions/unmatched": 6,
+    }
+    found = samples(render(snapshot(counts=counts)))
+
+    def value(name, **labels):
+        return found[name][tuple(sorted({"partition": "3", **labels}.items()))]
+
+    assert value("trueup_records_total", topic="agent-interactions", result="duplicate") == 2
+    assert value("trueup_records_total", topic="agent-interactions", result="late") == 3
+    assert value("trueup_records_total", topic="agent-actions", result="dead") == 4
+    assert value("trueup_outcomes_total", status="expired") == 5
+    assert value("trueup_unmatched_interactions_total") == 6
+    assert value("trueup_open_outcomes") == 7
+    assert value("trueup_watermark_lag_seconds") > 1e9
+    assert (
+        value("trueup_consumer_lag_records", agent="outcome-resolver", topic="agent-actions") == 9
+    )
+    assert value("trueup_task_ready", agent="outcome-resolver") == 1
+    assert value("trueup_task_ready", agent="calibrator") == 0
+    assert found["trueup_transactions_total"][("result", "unknown"),] == 1
+
+
+def test_action_types_beyond_the_cap_are_summed_under_other():
+    names = [f"type-{number:03d}" for number in range(ACTION_TYPES_MAX + 30)]
+    delays = {n: {"bounds_s": (1, 2), "counts": [1, 2, 3], "sum_ms": 4} for n in names}
+    bins = [bin_row(name, 0, [(1, 1)]) for name in names]
+    found = samples(render(snapshot(bins, delays=delays)))
+
+    records = by_type(found, "trueup_calibration_bin_records")
+    assert len(records) == ACTION_TYPES_MAX + 1
+    assert records["other"] == 30
+    assert by_type(found, "trueup_label_delay_seconds_count")["other"] == 30 * 6
+
+
+def test_the_dashboard_asks_for_metrics_that_exist():
+    known = {
+        metric.name + ("_total" if metric.kind == "counter" else "")
+        for metric in vars(metrics).values()
+        if isinstance(metric, metrics.Metric)
+    }
+    panels = json.loads(DASHBOARD.read_text())["panels"]
+    named = {
+        name
+        for panel in panels
+        for target in panel["targets"]
+        for name in re.findall(r"trueup_\w+", target.get("expr", ""))
+    }
+
+    assert named
+    assert named <= known
