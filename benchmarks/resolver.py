@@ -58,6 +58,10 @@ class Measured:
         tasks = (self.worker.status() or {}).get("tasks", ())
         return sum(n for t in tasks for name, n in t.get("counts", {}).items() if "settled" in name)
 
+    def open_count(self) -> int:
+        """How many outcomes its resolver tasks hold open."""
+        return sum(t.get("open", 0) for t in (self.worker.status() or {}).get("tasks", ()))
+
     def cost(self, events: int) -> dict[str, float]:
         """Seconds, rate, CPU and memory since its start."""
         seconds = time.monotonic() - self.began_s
@@ -99,6 +103,20 @@ def wrong_outcomes(found: Mapping[str, tuple[str, int]], truth: Workload) -> int
     return sum(found.get(name) != held for name, held in expected.items()) + len(
         found.keys() - expected.keys()
     )
+
+
+def commit_now() -> str:
+    """The commit that is checked out."""
+    command = ["git", "rev-parse", "--short", "HEAD"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+
+
+def loop_us() -> float:
+    """How fast this machine is just now: microseconds of `sum(range(1000))`."""
+    began = time.process_time()
+    for _ in range(20_000):
+        sum(range(1000))
+    return round((time.process_time() - began) / 20_000 * 1e6, 1)
 
 
 def measure(connection: Connection, settings: Mapping[str, str], workload: Workload) -> dict:
@@ -148,17 +166,11 @@ def main() -> None:
         load(connection, workload)
         close_windows(connection, CLOSED_MS, PARTITIONS)
         measured = measure(connection, settings, workload)
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    ).stdout.strip()
-    loop = time.process_time()
-    for _ in range(20_000):
-        sum(range(1000))
     result = {
         "command": f"python -m benchmarks.resolver {scale}",
-        "commit": commit,
+        "commit": commit_now(),
         "machine": f"{os.cpu_count()} cores, Python {platform.python_version()}",
-        "sum_range_1000_us": round((time.process_time() - loop) / 20_000 * 1e6, 1),
+        "sum_range_1000_us": loop_us(),
         **measured,
     }
     RESULTS.mkdir(exist_ok=True)
