@@ -85,15 +85,18 @@ class Run:
         await send_records(self.connection, self.played.records[self.sent : until])
         self.sent = until
 
-    async def feed_in_waves(self, records, every_s, is_over):
+    async def feed_in_waves(self, gauge, records, every_s, is_over):
         """The rest is in the log: so many records every few seconds, all of them once it is over.
 
-        A wave comes faster than it is worked off: while it does, there is lag.
+        A wave comes faster than it is worked off: while it does, there is lag. While nobody works
+        none comes, so that some are left for when somebody does again.
         """
         while self.sent < len(self.played.records):
-            until = self.sent + records
-            await send_records(self.connection, self.played.records[self.sent : until])
-            self.sent = until
+            _, lag = await gauge.progress()
+            if lag < records or is_over.is_set():
+                until = self.sent + records
+                await send_records(self.connection, self.played.records[self.sent : until])
+                self.sent = until
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(is_over.wait(), every_s)
 
@@ -141,10 +144,10 @@ class Gauge:
 
     def __init__(self, connection):
         self.connection = connection
-        options = connection.client_options()
+        options = {**connection.client_options(), "fetch_max_wait_ms": 50}
         self.committed = AIOKafkaConsumer(**options, isolation_level="read_committed")
         self.uncommitted = AIOKafkaConsumer(**options, isolation_level="read_uncommitted")
-        self.admin = AIOKafkaAdminClient(**options)
+        self.admin = AIOKafkaAdminClient(**connection.client_options())
 
     async def __aenter__(self):
         await asyncio.gather(self.committed.start(), self.uncommitted.start(), self.admin.start())
@@ -183,12 +186,12 @@ class Gauge:
 
         They are what lies in the log and is seen only by who reads uncommitted.
         """
-        counts = Counter()
-        for topic in TRANSACTIONAL:
-            for tp in self.partitions(topic):
-                every = {record.offset for record in await _read(self.uncommitted, tp)}
-                valid = {record.offset for record in await _read(self.committed, tp)}
-                counts[topic] += len(every - valid)
+        ends = await self.committed.end_offsets(self.partitions(*TRANSACTIONAL))
+        every, valid = await asyncio.gather(
+            _read(self.uncommitted, ends), _read(self.committed, ends)
+        )
+        counts = Counter(record.topic for record in every)
+        counts.subtract(Counter(record.topic for record in valid))
         return +counts
 
     async def settled_twice(self):
@@ -204,18 +207,18 @@ class Gauge:
 
     async def records(self, topic):
         """All committed records of a topic."""
-        tps = self.partitions(topic)
-        return [record for tp in tps for record in await _read(self.committed, tp)]
+        ends = await self.committed.end_offsets(self.partitions(topic))
+        return await _read(self.committed, ends)
 
 
-async def _read(reader, tp):
-    """All records of a partition, up to where this reader's isolation sees."""
-    end = (await reader.end_offsets([tp]))[tp]
-    reader.assign([tp])
-    await reader.seek_to_beginning(tp)
+async def _read(reader, ends):
+    """All records of the partitions before these offsets, as this reader's isolation sees them."""
+    reader.assign(list(ends))
+    await reader.seek_to_beginning(*ends)
     records = []
-    while await reader.position(tp) < end:
-        records += (await reader.getmany(tp, timeout_ms=200)).get(tp, ())
+    while [tp for tp, end in ends.items() if await reader.position(tp) < end]:
+        for tp, fetched in (await reader.getmany(timeout_ms=200)).items():
+            records += [record for record in fetched if record.offset < ends[tp]]
     return records
 
 
