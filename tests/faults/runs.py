@@ -1,11 +1,11 @@
 """Workers of one prefix, the workload that they settle, and what the broker says about them."""
 
 import asyncio
-import contextlib
 import json
 import time
 import uuid
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
@@ -70,35 +70,33 @@ class Run:
         self.workers[name] = WorkerProcess(settings, folder / "worker.log")
 
     def stop(self):
-        for worker in self.workers.values():
-            worker.stop()
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(WorkerProcess.stop, self.workers.values()))
 
     async def status(self, name):
         """What a worker's page says; None while there is none."""
         return await asyncio.to_thread(self.workers[name].status)
 
+    async def states(self):
+        """Of every worker's tasks: state, problem and lag; for the story of a failure."""
+        names = ("state", "problem", "reopened", "lag")
+        return {
+            name: {task["name"]: [task[n] for n in names] for task in status["tasks"]}
+            for name in self.workers
+            if (status := await self.status(name))
+        }
+
     # ---- input ---------------------------------------------------------------------------------
 
     async def feed(self, parts):
         """The next part of so many is in the log; the last one holds the rest."""
-        until = self.sent + len(self.played.records) // parts + 1
+        await self.feed_records(len(self.played.records) // parts + 1)
+
+    async def feed_records(self, count):
+        """The next records are in the log."""
+        until = self.sent + count
         await send_records(self.connection, self.played.records[self.sent : until])
         self.sent = until
-
-    async def feed_in_waves(self, gauge, records, every_s, is_over):
-        """The rest is in the log: so many records every few seconds, all of them once it is over.
-
-        A wave comes faster than it is worked off: while it does, there is lag. While nobody works
-        none comes, so that some are left for when somebody does again.
-        """
-        while self.sent < len(self.played.records):
-            _, lag = await gauge.progress()
-            if lag < records or is_over.is_set():
-                until = self.sent + records
-                await send_records(self.connection, self.played.records[self.sent : until])
-                self.sent = until
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(is_over.wait(), every_s)
 
     # ---- the end -------------------------------------------------------------------------------
 
@@ -119,8 +117,7 @@ class Run:
             if count.rows[0][0] == bins.rows[0][0] == expected:
                 return
             await asyncio.sleep(0.5)
-        states = [worker.status() for worker in self.workers.values()]
-        raise AssertionError((count.rows, bins.rows, expected, json.dumps(states)[:3000]))
+        raise AssertionError((count.rows, bins.rows, expected, await self.states()))
 
     async def check(self):
         """By status as planted, no id settled twice, as many dead letters, the audit's word."""
