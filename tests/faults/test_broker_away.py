@@ -8,6 +8,13 @@ import pytest
 from tests.faults.runs import LAG_MIN, Gauge
 from trueup.embedded.kafka import EmbeddedKafka
 
+LOG_LINES_MAX = 500
+"""A person reads a worker's log of a minute without a broker; it was 330 lines a second."""
+
+
+def line_count(worker):
+    return worker.log_file.read_bytes().count(b"\n")
+
 
 async def into_mid_run(it, gauge):
     """Records are applied and many are not yet; returns how many."""
@@ -52,4 +59,5 @@ async def test_the_broker_may_be_away(own_kafka, own_database_url, run_on, chanc
     assert lag >= LAG_MIN
     assert [process.poll() for process in processes] == [None, None]
     assert [worker.process for worker in it.workers.values()] == processes
+    assert all(lines < LOG_LINES_MAX for lines in map(line_count, it.workers.values()))
     await it.check()
