@@ -22,6 +22,7 @@ from streams import topology
 from streams.batches import BatchApp, BatchConsumer
 from streams.broker import Broker
 from streams.health import HealthServer
+from streams.quiet_logs import quieten
 from streams.resolve_outcomes import ResolverSettings
 from streams.settings import Settings
 from streams.tasks import Tasks
@@ -131,7 +132,7 @@ def make_app(connection: Connection, settings: Settings, sink: Sink) -> WorkerAp
 def _tune() -> None:
     """Much live state makes the cyclic collector costly, and its objects hold no cycles."""
     gc.set_threshold(200_000, 50, 50)
-    logging.getLogger("aiokafka").setLevel(logging.ERROR)
+    quieten()
 
 
 def from_environment() -> WorkerApp:

@@ -2,28 +2,18 @@
 
 import asyncio
 import json
-import os
-import random
 import signal
 import time
-import uuid
+from dataclasses import dataclass
 
 import msgspec
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer
 
-from agents_topics.connection import connection_of
 from agents_topics.events import Outcome
-from agents_topics.policy import load_policy
-from sinks.postgres.migrate import migrate
 from sinks.postgres.queries import run_sql
-from streams.topic_admin import create_topics
-from trueup.demo_workload import workload
-from trueup.emit import send_clock, send_records
-from trueup.ledger import audit_database
-from trueup.worker_process import WorkerProcess
+from tests.faults.runs import LAG_MIN, Gauge, resolver_numbers
 
-GRACE_MS = {"agent-actions": 3_600_000, "agent-interactions": 3_600_000}
 STRANGER = msgspec.json.encode(
     Outcome(
         id="00000000-0000-5000-8000-000000000000",
@@ -52,140 +42,101 @@ STRANGER = msgspec.json.encode(
     )
 )
 
-
-class Run:
-    """Workers of one prefix on the shared servers, and the workload that they settle."""
-
-    def __init__(self, servers, database_url, tmp_path, seed, actions):
-        self.settings = {
-            "KAFKA_BOOTSTRAP": servers.kafka_bootstrap,
-            "DATABASE_URL": database_url,
-            "TRUEUP_PREFIX": f"f{uuid.uuid4().hex[:8]}-",
-        }
-        self.url = database_url
-        self.connection = connection_of(self.settings)
-        self.played = workload(seed, actions)
-        self.tmp_path = tmp_path
-        self.workers = {}
-
-    async def prepare(self):
-        await asyncio.to_thread(migrate, self.url)
-        await create_topics(self.connection, 4)
-
-    def start(self, name):
-        folder = self.tmp_path / name
-        folder.mkdir(exist_ok=True)
-        settings = {**self.settings, "TRUEUP_DATA_FOLDER": str(folder)}
-        self.workers[name] = WorkerProcess(settings, folder / "worker.log")
-
-    async def feed(self, part, parts):
-        size = len(self.played.records) // parts + 1
-        await send_records(self.connection, self.played.records[part * size : (part + 1) * size])
-
-    async def settle(self, seconds):
-        """The clock record, then every worker's word and Postgres' that all is settled."""
-        await send_clock(self.connection, self.played.clock_until, 4)
-        expected = sum(self.played.expected.by_status.values())
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            count = await run_sql(
-                self.url, "SELECT count(*) FROM tenant.outcome_records WHERE is_settled"
-            )
-            bins = await run_sql(
-                self.url,
-                "SELECT coalesce(sum(n + excluded_n), 0) FROM tenant.calibration_stream_bins"
-                " WHERE record_set = 'all'",
-            )
-            if count.rows[0][0] == bins.rows[0][0] == expected:
-                return
-            await asyncio.sleep(0.5)
-        states = [worker.status() for worker in self.workers.values()]
-        raise AssertionError((count.rows, bins.rows, expected, json.dumps(states)[:3000]))
-
-    async def check(self):
-        """By status as planted, no id settled twice, and the audit's word."""
-        assert await settled_twice(self.connection) == 0
-        rows = (
-            await run_sql(
-                self.url,
-                "SELECT outcome_status, count(*) FROM tenant.outcome_records"
-                " WHERE is_settled GROUP BY 1",
-            )
-        ).rows
-        assert dict(rows) == dict(self.played.expected.by_status)
-        report = await audit_database(self.connection, load_policy(None), self.url, GRACE_MS)
-        assert report.is_exact, str(report)
-
-    def stop(self):
-        for worker in self.workers.values():
-            worker.stop()
+WAVE = 1_000
+"""Records that come at once, faster than they are worked off."""
 
 
-async def settled_twice(connection):
-    """How many ids have more than one settled record in `outcomes`, read committed."""
-    reader = AIOKafkaConsumer(**connection.client_options(), isolation_level="read_committed")
-    await reader.start()
-    seen, twice = set(), 0
-    try:
-        for partition in range(4):
-            tp = TopicPartition(connection.topic("outcomes"), partition)
-            end = (await reader.end_offsets([tp]))[tp]
-            reader.assign([tp])
-            await reader.seek_to_beginning(tp)
-            while await reader.position(tp) < end:
-                for record in (await reader.getmany(tp, timeout_ms=200)).get(tp, ()):
-                    if json.loads(record.value)["is_settled"]:
-                        twice += record.key in seen
-                        seen.add(record.key)
-    finally:
-        await reader.stop()
-    return twice
+@dataclass(frozen=True)
+class Fault:
+    """One blow: to whom, after how long, in the middle of a transaction or whenever, and what.
+
+    `frozen_s` is how long the worker stands still (SIGSTOP); None: it is killed (SIGKILL).
+    """
+
+    name: str
+    after_s: float
+    in_transaction: bool
+    frozen_s: float | None = None
 
 
-@pytest.fixture
-def run(servers, own_database_url, tmp_path):
-    made = []
+def storm_of(chance):
+    """Eight faults in an order of the seed's.
 
-    def make(seed, actions):
-        made.append(Run(servers, own_database_url, tmp_path, seed, actions))
-        return made[-1]
+    A worker that stands still is longer away than its session (6 s), so that another takes over;
+    the one in mid transaction also longer than a transaction may stay open (10 s).
+    """
+    kinds = [(True, None), (False, None)] * 3 + [(False, 8.0), (True, 11.0)]
+    chance.shuffle(kinds)
+    return [Fault(chance.choice("ab"), chance.uniform(0.5, 4.5), *kind) for kind in kinds]
 
-    yield make
-    for one in made:
-        one.stop()
+
+async def freeze(it, gauge, fault, chance):
+    """The worker stands still, where the fault wants it; returns the lag at that moment.
+
+    Whether it stands in the middle of a transaction shows only once it stands; so it is frozen
+    and let go until it does, with new records whenever it has caught up. What is open while it
+    stands stays open: it is the frozen worker's own.
+    """
+    process = it.workers[fault.name].process
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        numbers = resolver_numbers(await it.status(fault.name)) if fault.in_transaction else ()
+        await asyncio.sleep(chance.uniform(0, 0.1))
+        process.send_signal(signal.SIGSTOP)
+        _, lag = await gauge.progress()
+        if not fault.in_transaction:
+            return lag
+        if lag >= LAG_MIN and await gauge.open_transactions(numbers):
+            await asyncio.sleep(0.05)  # a marker that was under way has come by now
+            if await gauge.open_transactions(numbers):
+                return lag
+        if lag < LAG_MIN and numbers:
+            await it.feed_records(WAVE)
+        process.send_signal(signal.SIGCONT)
+    raise AssertionError(f"never in a transaction with lag: {fault}, {await it.states()}")
+
+
+async def strike(it, gauge, fault, chance):
+    """The fault has happened, and every worker's process runs; returns the lag when it hit."""
+    worker = it.workers[fault.name].process
+    lag = await freeze(it, gauge, fault, chance)
+    print(f"{fault}: lag {lag}")  # noqa: T201
+    if fault.frozen_s is None:
+        worker.kill()
+        worker.wait()
+    else:
+        await asyncio.sleep(fault.frozen_s)
+        worker.send_signal(signal.SIGCONT)
+    for name, held in list(it.workers.items()):
+        if held.process.poll() is not None:  # a zombie may also end itself
+            it.start(name)
+    return lag
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(420)
-async def test_two_workers_survive_eight_kills_and_stops(run):
-    seed = int(os.environ.get("TRUEUP_FAULT_SEED", "11"))
-    print(f"TRUEUP_FAULT_SEED={seed}")  # noqa: T201
-    chance = random.Random(seed)
-    it = run(seed, 4_000)
+async def test_two_workers_survive_eight_kills_and_stops(run, chance):
+    it = run(chance.randrange(1_000), 8_000)
+    storm = storm_of(chance)
     await it.prepare()
     it.start("a")
     it.start("b")
     await it.workers["a"].wait_until_ready()
 
-    for part in range(8):
-        await it.feed(part, 8)
-        name = chance.choice("ab")
-        worker = it.workers[name]
-        await asyncio.sleep(chance.uniform(0, 1.5))
-        if part % 4 == 3:
-            worker.process.send_signal(signal.SIGSTOP)
-            await asyncio.sleep(8)
-            worker.process.send_signal(signal.SIGCONT)
-        else:
-            worker.process.kill()
-            worker.process.wait()
-            it.start(name)
-            await asyncio.sleep(chance.uniform(0, 4))
-        for other, held in list(it.workers.items()):
-            if held.process.poll() is not None:
-                it.start(other)
+    async with Gauge(it.connection) as gauge:
+        lags = []
+        for fault in storm:
+            await asyncio.sleep(fault.after_s)
+            await it.feed_records(WAVE)
+            lags.append(await strike(it, gauge, fault, chance))
+    await it.feed(1)
     await it.settle(150)
 
+    async with Gauge(it.connection) as gauge:
+        aborted = await gauge.aborted()
+    print(f"lags {lags}, aborted records {dict(aborted)}")  # noqa: T201
+    assert sum(lag >= LAG_MIN for lag in lags) >= len(storm) / 2
+    assert aborted.total() > 0
     await it.check()
 
 
@@ -195,14 +146,14 @@ async def test_a_worker_told_to_stop_drains_and_its_successor_goes_on(run):
     await it.prepare()
     it.start("a")
     await it.workers["a"].wait_until_ready()
-    await it.feed(0, 2)
+    await it.feed(2)
 
     began = time.monotonic()
     it.workers["a"].process.send_signal(signal.SIGTERM)
     code = await asyncio.to_thread(it.workers["a"].process.wait, 20)
     seconds = time.monotonic() - began
     it.start("b")
-    await it.feed(1, 2)
+    await it.feed(2)
     await it.settle(90)
 
     assert code == 0
@@ -216,7 +167,7 @@ async def test_an_aborted_transaction_in_mid_stream_leaves_the_second_stage_unmo
     await it.prepare()
     it.start("a")
     await it.workers["a"].wait_until_ready()
-    await it.feed(0, 2)
+    await it.feed(2)
     topic = it.connection.topic("settled-outcomes")
     producer = AIOKafkaProducer(
         **it.connection.client_options(), transactional_id=f"{topic}-stranger"
@@ -232,7 +183,7 @@ async def test_an_aborted_transaction_in_mid_stream_leaves_the_second_stage_unmo
     await asyncio.sleep(2)
     await producer.abort_transaction()
     await producer.stop()
-    await it.feed(1, 2)
+    await it.feed(2)
     await it.settle(60)
 
     await it.check()

@@ -164,8 +164,14 @@ class EmbeddedKafka:
 
     def stop(self) -> None:
         """Kafka is gone afterwards, in order if its data matter."""
-        number = signal.SIGKILL if self._throwaway else signal.SIGTERM
-        self._end(number)
+        if self._throwaway:
+            self.kill()
+        else:
+            self.shut_down()
+
+    def shut_down(self) -> None:
+        """Kafka is gone afterwards as by its operator's word, even where its data may be lost."""
+        self._end(signal.SIGTERM)
 
     def kill(self) -> None:
         """Kafka is gone afterwards as after a power cut of the process: kill -9."""

@@ -104,8 +104,14 @@ class EmbeddedPostgres:
 
     def stop(self) -> None:
         """Postgres is gone afterwards and has broken off what was open; nothing is recovered."""
-        number = signal.SIGQUIT if self._throwaway else signal.SIGINT
-        self._end(number)
+        if self._throwaway:
+            self._end(signal.SIGQUIT)
+        else:
+            self.shut_down()
+
+    def shut_down(self) -> None:
+        """Postgres is gone afterwards as after `pg_ctl stop`, even where its data may be lost."""
+        self._end(signal.SIGINT)
 
     def kill(self) -> None:
         """Postgres is gone afterwards as after a power cut of the process: kill -9.

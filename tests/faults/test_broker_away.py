@@ -1,0 +1,63 @@
+"""The broker goes away under workers with lag: they reconnect by themselves, all is exact."""
+
+import asyncio
+import time
+
+import pytest
+
+from tests.faults.runs import LAG_MIN, Gauge
+from trueup.embedded.kafka import EmbeddedKafka
+
+LOG_LINES_MAX = 500
+"""A person reads a worker's log of a minute without a broker; it was 330 lines a second."""
+
+
+def line_count(worker):
+    return worker.log_file.read_bytes().count(b"\n")
+
+
+async def into_mid_run(it, gauge):
+    """Records are applied and many are not yet; returns how many."""
+    for _ in range(20):
+        await it.feed(12)
+        applied, lag = await gauge.progress()
+        if applied and lag >= LAG_MIN:
+            return lag
+    raise AssertionError("the workers never had lag in mid run")
+
+
+@pytest.mark.parametrize(
+    ("end", "away_s"),
+    [
+        pytest.param(EmbeddedKafka.kill, 4, marks=pytest.mark.slow),
+        pytest.param(EmbeddedKafka.shut_down, 60, marks=pytest.mark.soak),
+    ],
+)
+async def test_the_broker_may_be_away(own_kafka, own_database_url, run_on, chance, end, away_s):
+    kafka = await asyncio.to_thread(own_kafka)
+    it = run_on(kafka.bootstrap, own_database_url, chance.randrange(1_000), 5_000)
+    await it.prepare()
+    it.start("a")
+    it.start("b")
+    for worker in it.workers.values():
+        await worker.wait_until_ready()
+    processes = [worker.process for worker in it.workers.values()]
+
+    async with Gauge(it.connection) as gauge:
+        lag = await into_mid_run(it, gauge)
+        await asyncio.to_thread(end, kafka)
+    await asyncio.sleep(chance.uniform(away_s / 2, away_s))
+    await asyncio.to_thread(kafka.start)
+    back_s = time.monotonic()
+    for worker in it.workers.values():
+        await worker.wait_until_ready()
+    ready_s = time.monotonic() - back_s
+    await it.feed(1)
+    await it.settle(90)
+    print(f"ended with lag {lag}; workers ready {ready_s:.1f} s after it was back")  # noqa: T201
+
+    assert lag >= LAG_MIN
+    assert [process.poll() for process in processes] == [None, None]
+    assert [worker.process for worker in it.workers.values()] == processes
+    assert all(lines < LOG_LINES_MAX for lines in map(line_count, it.workers.values()))
+    await it.check()
