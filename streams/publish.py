@@ -4,6 +4,7 @@ Receive: batches of both topics. Save: one sink transaction a topic, with the ne
 that the sink itself says where to go on. A sink that is away makes the task wait, never lose.
 """
 
+import time
 from collections.abc import Mapping, Sequence
 
 from aiokafka import ConsumerRecord
@@ -12,6 +13,8 @@ from agents_topics.roster import PUBLISHER
 from sinks.contract import OffsetMoved, Sink, SinkBusy
 from streams.task import Busy
 from streams.work import Tools, first_queued
+
+ASK_S = 5.0
 
 
 class PublisherWork:
@@ -24,6 +27,7 @@ class PublisherWork:
         self.tools = tools
         self._sink = sink
         self._offsets: dict[str, int] = {}
+        self._ask_at_s = 0.0
 
     async def open(self) -> dict[str, int]:
         """Asks the sink where to go on."""
@@ -56,7 +60,12 @@ class PublisherWork:
             self._offsets[topic] = following
 
     async def tick(self, is_drained: bool) -> None:
-        """Nothing: rows are written as they come."""
+        """With nothing to write, asks now and then whether the sink is there, for readiness."""
+        if is_drained and time.monotonic() >= self._ask_at_s:
+            self._ask_at_s = time.monotonic() + ASK_S
+            stood = self._offsets
+            if await self.open() != stood:
+                raise Busy("the sink stands elsewhere than this worker left it", 0)
 
     async def close(self, is_clean: bool) -> None:
         """Nothing is held."""

@@ -118,13 +118,13 @@ class TaskProducer:
         for key, value, headers in outs:
             if append(key=key, value=value, timestamp=None, headers=headers) is None:
                 result = await self._producer.send_batch(batch, topic, partition=partition)
-                appends.append(_Append(result, batch.record_count()))
+                appends.append(_append(result, batch.record_count()))
                 batch = self._producer.create_batch()
                 append = batch.append
                 append(key=key, value=value, timestamp=None, headers=headers)
         if batch.record_count():
             result = await self._producer.send_batch(batch, topic, partition=partition)
-            appends.append(_Append(result, batch.record_count()))
+            appends.append(_append(result, batch.record_count()))
         return appends
 
     async def close(self) -> None:
@@ -139,3 +139,9 @@ class _Append(NamedTuple):
 
     result: asyncio.Future[Any]
     records: int
+
+
+def _append(result: asyncio.Future[Any], records: int) -> _Append:
+    """An append whose failure is known to be looked at, also where another one failed first."""
+    result.add_done_callback(lambda done: done.cancelled() or done.exception())
+    return _Append(result, records)
