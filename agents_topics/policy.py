@@ -112,6 +112,11 @@ class PolicyVersion:
         rules = self.action_types.get(action_type, ())
         return rules if outcome_type is None else tuple(r for r in rules if r.type == outcome_type)
 
+    @cached_property
+    def rules_by_type(self) -> dict[str, dict[str, OutcomeRule]]:
+        """The rules by action type and outcome type."""
+        return {name: {r.type: r for r in rules} for name, rules in self.action_types.items()}
+
 
 @dataclass(frozen=True)
 class Policy:

@@ -5,6 +5,7 @@ Receive: settled outcomes and the resolver tasks' promises. Decide: one call int
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import msgspec
 from aiokafka import ConsumerRecord
@@ -12,7 +13,6 @@ from aiokafka import ConsumerRecord
 from agents_topics import topics
 from agents_topics.events import Promise
 from agents_topics.roster import CALIBRATOR
-from streams import changelog
 from streams.changelog import Progress, StateProblem
 from streams.transactions import Out
 from streams.work import StatefulWork, Tools, first_queued, row_outs
@@ -31,8 +31,8 @@ class CalibratorWork(StatefulWork):
         super().__init__(CALIBRATOR, partition, tools)
         self.calibrator = Calibrator(tools.partition_count)
 
-    def restore(self, rows: Mapping[bytes, bytes], progress: Progress | None) -> None:
-        """The state is what the changelog says."""
+    def begin(self, progress: Progress | None) -> None:
+        """Begins with the promises that the progress names."""
         self.calibrator = Calibrator(self.tools.partition_count)
         if progress is not None:
             if set(progress.promises) != set(self.calibrator.promises):
@@ -41,8 +41,10 @@ class CalibratorWork(StatefulWork):
                     f"are {self.tools.partition_count}: partitions were added; `trueup repartition`"
                 )
             self.calibrator.promises = dict(progress.promises)
-        for key, value in rows.items():
-            self.calibrator.restore(key, changelog.decode(value))
+
+    def restore_row(self, key: bytes, row: Any) -> None:
+        """The core knows its rows."""
+        self.calibrator.restore(key, row)
 
     async def choose(self, queued: Mapping[str, Sequence[ConsumerRecord]]) -> str | None:
         """There is one topic."""

@@ -9,6 +9,7 @@ import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 from aiokafka import ConsumerRecord
@@ -18,7 +19,6 @@ from agents_topics.codec import Decoded, Malformed, decode_clock
 from agents_topics.events import Action, Interaction, Promise, to_ms
 from agents_topics.policy import Policy
 from agents_topics.roster import RESOLVER
-from streams import changelog
 from streams.changelog import Progress, StateProblem
 from streams.dead_letters import dead_letter_of
 from streams.fast_decoder import FastDecoder
@@ -74,15 +74,17 @@ class ResolverWork(StatefulWork):
 
     # ---- restore -------------------------------------------------------------------------------
 
-    def restore(self, rows: Mapping[bytes, bytes], progress: Progress | None) -> None:
-        """The state is what the changelog says; an empty changelog is an empty state."""
+    def begin(self, progress: Progress | None) -> None:
+        """An empty changelog is an empty state."""
         self.resolver = self._empty()
         self._promised_ms, self._barrier = NEVER_MS, None
         if progress is not None:
             self._check_policy(progress)
             _restore_times(self.resolver, progress)
-        for key, value in rows.items():
-            self.resolver.restore(key, changelog.decode(value))
+
+    def restore_row(self, key: bytes, row: Any) -> None:
+        """The core knows its rows."""
+        self.resolver.restore(key, row)
 
     def _check_policy(self, progress: Progress) -> None:
         known = self._settings.policy.by_digest

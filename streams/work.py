@@ -5,6 +5,7 @@ offset, then take the applied offsets from it. The group's committed offsets onl
 the two disagree somebody lost a changelog or reset a group, and the task refuses with what to do.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,8 @@ from streams import changelog
 from streams.broker import Broker
 from streams.changelog import PROGRESS_KEY, Progress, StateProblem, progress_of
 from streams.transactions import Out, Outputs, TaskProducer, TransactionBudget
+
+RESTORE_TURN_ROWS = 2_000
 
 
 @dataclass(slots=True)
@@ -49,8 +52,12 @@ class StatefulWork:
         self._changelog_end: int | None = None
         """Where the changelog ended when the state was last as it says; None if it may not be."""
 
-    def restore(self, rows: Mapping[bytes, bytes], progress: Progress | None) -> None:
-        """Builds the state from the changelog's rows."""
+    def begin(self, progress: Progress | None) -> None:
+        """Begins with an empty state and what the changelog's progress says."""
+        raise NotImplementedError
+
+    def restore_row(self, key: bytes, row: Any) -> None:
+        """Takes back one of the changelog's rows."""
         raise NotImplementedError
 
     async def open(self) -> dict[str, int]:
@@ -77,9 +84,18 @@ class StatefulWork:
         names = [topic.name for topic in self.row.reads]
         self.offsets = {name: progress.offsets.get(name, 0) if progress else 0 for name in names}
         await self._check_offsets(end)
-        self.restore(rows, progress)
+        self.begin(progress)
+        await self._restore(rows)
         self._changelog_end = end
         return dict(self.offsets)
+
+    async def _restore(self, rows: dict[bytes, bytes]) -> None:
+        """All rows, each let go once it is taken; the event loop has its turns in between."""
+        while rows:
+            for _ in range(min(RESTORE_TURN_ROWS, len(rows))):
+                key, value = rows.popitem()
+                self.restore_row(key, changelog.decode(value))
+            await asyncio.sleep(0)
 
     async def _check_offsets(self, changelog_end: int) -> None:
         names = self.tools.names

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from operator import attrgetter
+from sys import intern
 from typing import Any, cast
 
 import msgspec
@@ -32,18 +33,21 @@ def unpublished(
     confidence_source: str,
     carried: tuple[Any, ...],
 ) -> Outcome:
-    """An outcome of an action before anything was said of it."""
+    """An outcome of an action before anything was said of it.
+
+    Words that many actions share are held once: there may be millions of open ones.
+    """
     tenant_id, _, conversation_id = key.partition("/")
     rep_id, agent_id, agent_version, model, cost_usd, latency_ms, metadata = carried
     return OutcomeRecord(
         id=outcome_id_of(tenant_id, conversation_id, action.action_id, rule.type),
-        tenant_id=tenant_id,
+        tenant_id=intern(tenant_id),
         conversation_id=conversation_id,
         action_id=action.action_id,
-        action_type=action_type,
+        action_type=intern(action_type),
         outcome_type=rule.type,
         predicted_confidence=confidence,
-        confidence_source=confidence_source,
+        confidence_source=intern(confidence_source),
         status="pending",
         score=None,
         signal_source=None,
@@ -58,13 +62,13 @@ def unpublished(
         calibrates=rule.calibrates,
         is_lead=None,
         expired_counts=rule.confidence_means == "success_in_window",
-        policy_version=version,
+        policy_version=intern(version),
         deal_stage=action.stage,
         interaction_count=action.count,
-        rep_id=rep_id,
-        agent_id=agent_id,
-        agent_version=agent_version,
-        model=model,
+        rep_id=rep_id and intern(rep_id),
+        agent_id=agent_id and intern(agent_id),
+        agent_version=agent_version and intern(agent_version),
+        model=model and intern(model),
         cost_usd=cost_usd,
         latency_ms=latency_ms,
         metadata=metadata,

@@ -16,6 +16,7 @@ import heapq
 from bisect import bisect_left, insort
 from collections import defaultdict
 from dataclasses import dataclass, field
+from sys import intern
 from typing import Any, Literal, Protocol
 
 from agents_topics.codec import Decoded, Malformed
@@ -219,9 +220,8 @@ class OutcomeResolver:
             return "conflict", "another action has this action_id"
         if len(conversation.actions) >= HELD_PER_CONVERSATION_MAX:
             return "conversation_full", "10,000 actions are open"
-        action = HeldAction(
-            conversation, action_id, at_ms, event.deal_stage, event.interaction_count
-        )
+        stage = event.deal_stage and intern(event.deal_stage)
+        action = HeldAction(conversation, action_id, at_ms, stage, event.interaction_count)
         version = self.policy.version_at(at_ms).digest
         for rule in rules:
             record = unpublished(
@@ -404,9 +404,11 @@ class OutcomeResolver:
             raise AssertionError(f"no such row: {key!r}")
 
     def _conversation(self, key: str) -> Conversation:
-        if key not in self._conversations:
-            self._conversations[key] = Conversation(key)
-        return self._conversations[key]
+        conversation = self._conversations.get(key)
+        if conversation is None:
+            key = intern(key)
+            conversation = self._conversations[key] = Conversation(key)
+        return conversation
 
 
 def _label_score_of(event: Interaction) -> float | None:

@@ -6,6 +6,7 @@ that a whole minute is deleted with a few tombstones.
 
 import hashlib
 from collections import defaultdict
+from sys import intern
 from typing import Any
 
 import msgspec
@@ -92,8 +93,8 @@ class RememberedIds:
     def restore(self, minute: int, number: int, chunk: list[Any]) -> None:
         """Takes back a chunk; of several times of an id the latest counts."""
         self._chunks[minute] = max(number + 1, self._chunks.get(minute, 0))
-        for row, at_ms, digest in chunk:
-            seen: Id = tuple(row)
+        for (key, event_id), at_ms, digest in chunk:
+            seen: Id = (intern(key), event_id)
             self._held[seen] = max((at_ms, digest), self._held.get(seen, (at_ms, digest)))
             self._by_minute[minute].append(seen)
 

@@ -1,9 +1,17 @@
 """The changelog's rows of actions and interactions: written and read here alone."""
 
+from sys import intern
 from typing import Any
 
 from agents_topics.policy import Policy
-from tables.outcome_join import Conversation, HeldAction, HeldInteraction, OpenOutcome, Verdict
+from tables.outcome_join import (
+    PENDING,
+    Conversation,
+    HeldAction,
+    HeldInteraction,
+    OpenOutcome,
+    Verdict,
+)
 from tables.outcome_record import carried_of, unpublished, with_verdict
 
 
@@ -59,11 +67,12 @@ def action_of(row: Any, conversation: Conversation, policy: Policy) -> HeldActio
         KeyError: the row names a policy version that the policy lacks.
     """
     key, action_id, at_ms, stage, count, version, action_type, *about, outcomes = row
-    rules = {rule.type: rule for rule in policy.by_digest[version].action_types[action_type]}
-    action = HeldAction(conversation, action_id, at_ms, stage, count)
+    rules = policy.by_digest[version].rules_by_type[action_type]
+    action = HeldAction(conversation, action_id, at_ms, stage and intern(stage), count)
     action.is_logged = True
     for outcome_type, revision, is_settled, said in outcomes:
-        rule, verdict = rules[outcome_type], Verdict(*said)
+        rule = rules[outcome_type]
+        verdict = PENDING if said[0] == PENDING.status else Verdict(*said)
         record = unpublished(key, action, rule, version, action_type, *about)
         outcome = OpenOutcome(
             rule, record, record.window_expires_at_ms, record.settled_at_ms, verdict, is_settled
