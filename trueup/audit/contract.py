@@ -68,12 +68,9 @@ def _count(value: Any) -> bool:
     return type(value) is int and 0 <= value <= 2_147_483_647
 
 
-def _conversation(value: Any) -> bool:
-    return _text(1, 200)(value) and not any(c < " " or "\x7f" <= c <= "\x9f" for c in value)
-
-
 _TIME = re.compile(
-    r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?(?:Z|([+-])(\d\d):(\d\d))", re.ASCII
+    r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?(?:Z|([+-])(\d\d):([0-5]\d))",
+    re.ASCII,
 )
 _ID, _NAME = _text(1, 100), _text(1, 50)
 _STAGE = _word("prospecting", "discovery", "qualification", "evaluation", "negotiation",
@@ -81,7 +78,7 @@ _STAGE = _word("prospecting", "discovery", "qualification", "evaluation", "negot
 _REQUIRED: dict[str, Check] = {
     "event_id": _ID,
     "tenant_id": _like("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"),
-    "conversation_id": _conversation,
+    "conversation_id": _like(r"[^\x00-\x1f\x7f-\x9f]{1,200}"),
     "occurred_at": _like(_TIME.pattern),
 }
 _OPTIONAL: dict[str, Check] = {
@@ -191,7 +188,7 @@ def _ms_of(text: str) -> int | None:
     assert match
     year, month, day, hour, minute, second = (int(match[index]) for index in range(1, 7))
     away_hours, away_minutes = int(match[9] or 0), int(match[10] or 0)
-    if hour > 23 or minute > 59 or second > 59 or away_hours > 23 or away_minutes > 59:
+    if hour > 23 or minute > 59 or second > 59 or away_hours > 23:
         return None
     try:
         days = date(year, month, day).toordinal() - date(1970, 1, 1).toordinal()
@@ -203,15 +200,18 @@ def _ms_of(text: str) -> int | None:
 
 
 def _broken_text(fields: dict[str, Any]) -> Broken | None:
+    leaves = list(fields.values())
     metadata = fields.get("metadata")
-    try:
-        told = json.dumps(metadata, allow_nan=False, ensure_ascii=False).encode()
-    except ValueError:
-        return Broken("metadata")
-    if len(told) > METADATA_BYTES_MAX or not all(map(_fits, _leaves(metadata))):
-        return Broken("metadata")
-    texts = [value for value in (*fields.values(), *_leaves(metadata)) if type(value) is str]
-    return Broken("nul") if any("\0" in text for text in texts) else None
+    if metadata is not None:
+        leaves += _leaves(metadata)
+        try:
+            told = json.dumps(metadata, allow_nan=False, ensure_ascii=False).encode()
+        except ValueError:
+            return Broken("metadata")
+        if len(told) > METADATA_BYTES_MAX or not all(map(_fits, leaves)):
+            return Broken("metadata")
+    is_nul = any(type(leaf) is str and "\0" in leaf for leaf in leaves)
+    return Broken("nul") if is_nul else None
 
 
 def _fits(value: Any) -> bool:
