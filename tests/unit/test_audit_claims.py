@@ -181,8 +181,10 @@ def test_an_entry_says_what_its_record_says(field, value):
 
 
 @pytest.mark.parametrize(
-    "elsewhere", [{"offset": 99}, {"partition": 1}, {"topic": INTERACTIONS, "offset": 77}]
-)
+    "elsewhere",
+    [{"offset": 99}, {"partition": 1}, {"topic": INTERACTIONS, "offset": 77},
+     {"topic": "control", "offset": 0}, {"topic": "outcomes"}],
+)  # fmt: skip
 def test_an_entry_for_a_record_that_is_not_there_is_named(elsewhere):
     it = honest()
     it.late(ACTIONS, 5, "behind", START + 2 * HOUR, **elsewhere)
@@ -534,6 +536,20 @@ def test_an_action_beyond_ten_thousand_is_refused(crowd):
     it = more(crowd, 2)
 
     assert (place(10_000), "dead-letters") in named(it)
+
+
+def test_interactions_that_were_forgotten_leave_room():
+    """They are held until the actions' time is past their own and the grace, here by an hour."""
+    for actions_at, is_exact in ((START, True), (START + 2 * HOUR, False)):
+        it = Ledger()
+        it.action("a1", actions_at, BROKER)
+        for number in range(10_000):
+            it.interaction(f"i{number}", START, BROKER)
+        it.note(BROKER + 1)
+        it.interaction("j", START, BROKER + 2, "dead")
+        it.letter(INTERACTIONS, 10_000, "conversation_full")
+
+        assert named(it) == ([] if is_exact else [(place(10_000, INTERACTIONS), "dead-letters")])
 
 
 # ---- the worker's own counts ---------------------------------------------------------------------

@@ -18,8 +18,8 @@ from trueup.audit.bins import BIN_SQL, bins_of, bins_of_changelog, bins_of_rows,
 from trueup.audit.comparing import OUTCOME_SQL, compare_changelog, compare_rows, compare_topic
 from trueup.audit.progress import NEVER_MS, notes_of
 from trueup.audit.reading import (
+    ACTIONS,
     CALIBRATOR_CHANGELOG,
-    CONTROL,
     OUTCOMES,
     RESOLVER_CHANGELOG,
     read_logs,
@@ -44,7 +44,7 @@ async def audit(
     """Recomputes from the topics and compares with `outcomes`, the changelogs and Postgres."""
     logs = await read_logs(connection)
     report = AuditReport()
-    rules = Rules(policy, grace_ms, idle_after_ms, partition_count=len(logs[CONTROL]))
+    rules = Rules(policy, grace_ms, idle_after_ms, partition_count=len(logs[ACTIONS]))
 
     notes = notes_of(logs[RESOLVER_CHANGELOG])
     admitted = classify(logs, notes, rules, report)

@@ -15,12 +15,13 @@ from trueup.audit.contract import Broken, Event, read_clock, read_event
 from trueup.audit.judging import Judge, Read
 from trueup.audit.partitioning import partition_of
 from trueup.audit.progress import NOTHING, Note
-from trueup.audit.reading import CONTROL, DEAD_LETTERS, JOINED, LATE_EVENTS, Log, Logs
+from trueup.audit.reading import CONTROL, DEAD_LETTERS, EMPTY, JOINED, LATE_EVENTS, Log, Logs
 from trueup.audit.remembering import Remembered, Spans
 from trueup.audit.report import AuditReport
 from trueup.audit.rules import Rules
 from trueup.audit.times import Clocks, First, TopicTime
 
+INPUTS = (*JOINED, CONTROL)
 FUTURE_MS_MAX = 600_000
 CLASSES = ("admitted", "ignored", "duplicate", "late", "dead")
 _NAMES = dict(zip(CLASSES, ("admitted", "ignored", "duplicates", "late", "dead letters"),
@@ -39,26 +40,25 @@ def classify(
     counts = {topic: Counter[str]() for topic in JOINED}
     waiting: Counter[str] = Counter()
     applied_clocks = 0
-    for partition in logs[CONTROL]:
+    for partition in sorted({partition for topic in INPUTS for partition in logs[topic]}):
+        own = {topic: logs[topic].get(partition, EMPTY) for topic in INPUTS}
         own_notes = notes.get(partition, ())
         last = own_notes[-1] if own_notes else NOTHING
-        clocks = _check_clocks(partition, logs[CONTROL][partition], last, claims, report)
+        clocks = _check_clocks(partition, own[CONTROL], last, claims, report)
         applied_clocks += len(clocks.written_ms)
-        read = {
-            topic: _read(topic, partition, logs[topic][partition], last, rules) for topic in JOINED
-        }
+        read = {topic: _read(topic, partition, own[topic], last, rules) for topic in JOINED}
         spans: Spans = {}
         for topic, other in zip(JOINED, reversed(JOINED), strict=True):
             name = f"{topic}[{partition}]"
             time = TopicTime(name, topic, own_notes, clocks, _first(read[other]), rules, report)
             judge = Judge(
-                topic, partition, logs[topic][partition].is_plain, time,
+                topic, partition, own[topic].is_plain, time,
                 Remembered(topic, spans, time, rules), claims, rules, report,
             )  # fmt: skip
             admitted[partition][topic] = judge.all_of(read[topic])
             _compare_counts(name, topic, judge.counts, last, report)
             counts[topic] += judge.counts
-            waiting[topic] += len(logs[topic][partition].records) - len(read[topic])
+            waiting[topic] += len(own[topic].records) - len(read[topic])
     for place in claims.late:
         report.differ(told(place), LATE_EVENTS, "no applied record there", "an entry")
     for place in claims.dead:
@@ -81,7 +81,9 @@ def _check_clocks(
     jumps = []
     for record in _applied(log, CONTROL, last):
         place = (CONTROL, partition, record.offset)
-        _, letter = claims.take(place)
+        entry, letter = claims.take(place)
+        if entry is not None:
+            report.differ(told(place), LATE_EVENTS, "no entry: a clock record", "an entry")
         until = read_clock(record.value)
         if isinstance(until, int) and until > record.timestamp + FUTURE_MS_MAX:
             until = Broken("future")

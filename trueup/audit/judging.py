@@ -25,8 +25,8 @@ from trueup.audit.claims import (
     told,
 )
 from trueup.audit.contract import Broken, Event
-from trueup.audit.reading import DEAD_LETTERS, LATE_EVENTS
-from trueup.audit.remembering import INTERACTIONS, Remembered
+from trueup.audit.reading import DEAD_LETTERS, INTERACTIONS, LATE_EVENTS
+from trueup.audit.remembering import Remembered
 from trueup.audit.report import AuditReport
 from trueup.audit.rules import Rules
 from trueup.audit.times import TopicTime

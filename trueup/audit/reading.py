@@ -10,7 +10,8 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from agents_topics.connection import Connection
 
-JOINED = ("agent-actions", "agent-interactions")
+ACTIONS, INTERACTIONS = "agent-actions", "agent-interactions"
+JOINED = (ACTIONS, INTERACTIONS)
 CONTROL = "control"
 LATE_EVENTS, DEAD_LETTERS, OUTCOMES = "late-events", "dead-letters", "outcomes"
 RESOLVER_CHANGELOG, CALIBRATOR_CHANGELOG = "outcome-resolver-changelog", "calibrator-changelog"
@@ -33,6 +34,7 @@ class Log:
         return not self.records or self.end - self.records[0].offset == len(self.records)
 
 
+EMPTY = Log((), 0)
 Logs = Mapping[int, Log]
 """A topic's logs by partition."""
 

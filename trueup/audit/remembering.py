@@ -14,12 +14,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from trueup.audit.contract import Event
+from trueup.audit.reading import ACTIONS
 from trueup.audit.rules import Rules
 from trueup.audit.times import TopicTime
 
 HELD_MAX = 10_000
 HOUR_MS = 3_600_000
-ACTIONS, INTERACTIONS = "agent-actions", "agent-interactions"
 
 
 @dataclass(frozen=True, slots=True)
