@@ -1,6 +1,7 @@
 """Bytes to event, or to Malformed: a bad record is a value with a reason, never an exception."""
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
@@ -10,6 +11,7 @@ from agents_topics.events import METADATA_BYTES_MAX, Action, Clock, Interaction,
 from agents_topics.identifiers import key_of
 
 InputEvent = Action | Interaction
+_LONG_DIGITS = re.compile(rb"[0-9]{19}")
 EventType = TypeVar("EventType")
 
 
@@ -85,13 +87,15 @@ def _malformed(problem: ValidationError) -> Malformed:
 
 
 def _problem_of_text(event: InputEvent) -> Malformed | None:
-    """U+0000 cannot be stored in Postgres; metadata is finite JSON of at most 4 kB."""
+    """U+0000 cannot be stored in Postgres; metadata is finite JSON, 4 kB, 64 bits an integer."""
     try:
         metadata = json.dumps(event.metadata, allow_nan=False, ensure_ascii=False).encode()
     except ValueError:
         return Malformed("metadata", "metadata: NaN and infinity are not JSON")
     if len(metadata) > METADATA_BYTES_MAX:
         return Malformed("metadata", f"metadata: {len(metadata)} bytes, at most 4096")
+    if _LONG_DIGITS.search(metadata) and not _fits(event.metadata):
+        return Malformed("metadata", "metadata: an integer of more than 64 bits")
     for field in event.__dataclass_fields__:
         text = getattr(event, field)
         if isinstance(text, str) and "\0" in text:
@@ -99,6 +103,15 @@ def _problem_of_text(event: InputEvent) -> Malformed | None:
     if b"\\u0000" in metadata and "\0" in _texts(event.metadata):
         return Malformed("nul", "metadata: holds the character U+0000")
     return None
+
+
+def _fits(value: Any) -> bool:
+    """Whether every integer inside a JSON value can be kept: msgpack has 64 bits for one."""
+    if isinstance(value, dict):
+        return all(map(_fits, value.values()))
+    if isinstance(value, list):
+        return all(map(_fits, value))
+    return not isinstance(value, int) or -(2**63) <= value < 2**64
 
 
 def _texts(value: Any) -> str:

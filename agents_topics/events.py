@@ -19,7 +19,7 @@ _INPUT = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False)
 _UUID = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
 _TIME = (
     r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?"
-    r"(Z|[+-][0-9]{2}:[0-9]{2})$"
+    r"(Z|[+-][0-9]{2}:[0-5][0-9])$"
 )
 
 TenantId = Annotated[str, Field(pattern=_UUID, description="UUID in lower case with hyphens")]

@@ -22,6 +22,7 @@ DEEP_BYTES_MIN = 400
 """What is shorter cannot be as deep as the contract's decoder refuses (200)."""
 
 _PLAIN_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z", re.ASCII).fullmatch
+_LONG_DIGITS = re.compile(r"\d{19}", re.ASCII).search
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]").search
 
 
@@ -47,7 +48,7 @@ class FastDecoder:
         if (
             text != f"{tenant_id}/{conversation_id}"
             or not _PLAIN_TIME(at)
-            or (event.metadata is not None and not _is_small(event.metadata))
+            or (event.metadata is not None and not _is_harmless(event.metadata))
         ):
             return self._slowly(key, value)
         try:
@@ -74,8 +75,10 @@ class FastDecoder:
         return decoded._replace(event=event)
 
 
-def _is_small(metadata: dict[str, Any]) -> bool:
-    return len(json.dumps(metadata, ensure_ascii=False)) <= METADATA_BYTES_MAX
+def _is_harmless(metadata: dict[str, Any]) -> bool:
+    """Whether it is surely small enough, and none of its integers has more than 64 bits."""
+    text = json.dumps(metadata, ensure_ascii=False)
+    return len(text) <= METADATA_BYTES_MAX and not _LONG_DIGITS(text)
 
 
 def _is_plain(value: bytes) -> bool:

@@ -47,7 +47,9 @@ class RememberedIds:
         held = self._held.get(seen)
         if held is None or held[0] + self._grace_ms <= time_ms:
             return None
-        return bool(held[1] == event or held[1] == fingerprint(event))
+        # By fingerprints alone: 1, 1.0 and true are equal as values but not as they are logged.
+        logged = held[1] if type(held[1]) is str else fingerprint(held[1])
+        return bool(logged == fingerprint(event))
 
     def add(self, seen: Id, at_ms: int, event: Any) -> None:
         """Remembers an admitted event."""

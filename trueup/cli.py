@@ -297,7 +297,10 @@ def clock(
 def audit(as_json: AsJson = False) -> None:
     """Recomputes outcomes and bins from the topics and names every difference; exit 5 if any."""
     connection, url = _connection(), _database_url()
-    report = asyncio.run(audit_database(connection, _policy(), url, Settings().grace_ms))
+    settings = Settings()
+    report = asyncio.run(
+        audit_database(connection, _policy(), url, settings.grace_ms, settings.idle_after_ms)
+    )
     if as_json:
         _print_json(report.to_json())
     else:

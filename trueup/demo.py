@@ -140,7 +140,10 @@ class Demo:
         _fill(summary, counts)
         summary.revisions = int((await run_sql(url, _REVISIONS)).rows[0][0])
         await self._tell_agents(played, url, summary)
-        report = await audit_database(connection, load_policy(None), url, Settings().grace_ms)
+        rules = Settings()
+        report = await audit_database(
+            connection, load_policy(None), url, rules.grace_ms, rules.idle_after_ms
+        )
         summary.ledger_exact = report.is_exact
         self._tell_end(summary, report)
         return summary

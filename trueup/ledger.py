@@ -6,13 +6,17 @@ from typing import Any
 from agents_topics.connection import Connection
 from agents_topics.policy import Policy
 from sinks.postgres.queries import run_sql
-from trueup.audit import AuditReport, audit
+from trueup.audit import IDLE_AFTER_MS, AuditReport, audit
 
 READINGS_MAX, PAUSE_S = 3, 1.0
 
 
 async def audit_database(
-    connection: Connection, policy: Policy, url: str, grace_ms: dict[str, int]
+    connection: Connection,
+    policy: Policy,
+    url: str,
+    grace_ms: dict[str, int],
+    idle_after_ms: int = IDLE_AFTER_MS,
 ) -> AuditReport:
     """Recomputes everything from the topics and compares it with changelogs and Postgres.
 
@@ -25,8 +29,8 @@ async def audit_database(
         return [dict(zip(answer.columns, row, strict=True)) for row in answer.rows]
 
     for _ in range(READINGS_MAX - 1):
-        report = await audit(connection, policy, fetch_rows, grace_ms)
+        report = await audit(connection, policy, fetch_rows, grace_ms, idle_after_ms)
         if report.is_exact:
             return report
         await asyncio.sleep(PAUSE_S)
-    return await audit(connection, policy, fetch_rows, grace_ms)
+    return await audit(connection, policy, fetch_rows, grace_ms, idle_after_ms)

@@ -22,6 +22,7 @@ REQUIRED = {
     Action: {"action_type": "send_email", "predicted_confidence": 0.5},
     Interaction: {"kind": "reply_received"},
 }
+LONG = json.dumps(GOOD | REQUIRED[Action]).encode()[:-1] + b', "metadata": {"a": [%s]}}'
 DECODERS = {kind: (Decoder(kind), FastDecoder(kind)) for kind in REQUIRED}
 
 odd_texts = st.one_of(
@@ -69,6 +70,9 @@ def bodies(draw):
 @given(bodies())
 @example((Action, b"k", b'{"a":' * 300 + b"1" + b"}" * 300))
 @example((Action, None, b""))
+@example((Action, f"{TENANT}/c1".encode(), LONG % (b"9" * 19)))
+@example((Action, f"{TENANT}/c1".encode(), LONG % (b"9" * 21)))
+@example((Action, f"{TENANT}/c1".encode(), LONG % (b"-" + b"9" * 400)))
 @example((Interaction, f"{TENANT}/c1".encode(), None))
 def test_both_decoders_say_the_same(body):
     kind, key, value = body

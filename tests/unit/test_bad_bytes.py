@@ -86,6 +86,10 @@ def test_a_good_record_is_an_event():
         (KEY, raw(b'{"a": {"b\\u0000": 1}}')),
         (KEY, raw(b'{"a": "' + b"x" * 5000 + b'"}')),
         (KEY, raw(b"[1]")),
+        (KEY, raw(b'{"a": 18446744073709551616}')),
+        (KEY, raw(b'{"a": [{"b": -9223372036854775809}]}')),
+        (KEY, raw(b'{"score": ' + b"9" * 400 + b"}")),
+        (KEY, body(occurred_at="2026-01-05T00:00:00+05:60")),
     ],
 )
 def test_a_bad_record_is_a_reason(key, value):
@@ -94,6 +98,11 @@ def test_a_bad_record_is_a_reason(key, value):
     assert isinstance(found, Malformed), found
     assert found.reason
     assert found.detail
+
+
+@pytest.mark.parametrize("number", [2**64 - 1, -(2**63)])
+def test_an_integer_of_64_bits_can_be_kept(number):
+    assert isinstance(decode(KEY, body(metadata={"a": [number]})), Decoded)
 
 
 def test_an_escaped_backslash_before_u0000_is_plain_text():

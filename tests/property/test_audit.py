@@ -1,0 +1,119 @@
+"""The audit agrees with the resolver over random logs, silences, clock records and restores."""
+
+from types import SimpleNamespace
+
+import msgspec
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agents_topics.codec import Decoded
+from agents_topics.events import to_ms
+from tables.outcome_resolver import OutcomeResolver
+from tests.ledger import IDLE, JOINED, START, Ledger, key_of
+from tests.property.test_outcome_resolver import (
+    GRACE,
+    HOUR,
+    POLICY,
+    actions,
+    interactions,
+    interleave,
+    logs,
+    restored,
+)
+
+
+class Worker:
+    """A resolver and the ledger that it writes; the broker's clock is told."""
+
+    def __init__(self, draw):
+        self.draw = draw
+        self.ledger = Ledger(partition_count=1)
+        self.resolver = OutcomeResolver(0, POLICY, GRACE)
+        self.rows = {}
+        self.now = START + 20 * HOUR
+
+    def take(self, topic, event):
+        """A record is written and applied in a step of its own or together with the next."""
+        self.now += self.draw(st.sampled_from([1, 100, 5_000, HOUR]))
+        value = msgspec.json.encode(event)
+        key = key_of(event.conversation_id)
+        offset = self.ledger.put(topic, key, value, self.now)
+        at = to_ms(event.occurred_at)
+        self.resolver.admit(
+            topic,
+            SimpleNamespace(offset=offset, timestamp=self.now),
+            Decoded(key.decode(), at, event),
+        )
+
+    def finish(self):
+        """One transaction: claims, rows and a note, which compaction may take away."""
+        step = self.resolver.finish()
+        written = self.now + 1
+        for late in step.late:
+            self.ledger.put("late-events", None, msgspec.json.encode(late), written)
+        for refused in step.refused:
+            self.ledger.letter(refused.topic, refused.record.offset, refused.reason)
+        for key, row in step.changes.items():
+            if row is None:
+                self.rows.pop(key)
+            else:
+                self.rows[key] = msgspec.msgpack.encode(row)
+        times = self.resolver.times.topics
+        self.ledger.note(
+            written,
+            times={name: [t.log_ms, t.pushed_ms, 0, 0] for name, t in times.items()},
+            counts={"/".join(name): count for name, count in self.resolver.counts.items()},
+        )
+
+    def quiet(self):
+        """Nothing comes for a while; then silence, as the task finds it once a second."""
+        for _ in range(self.draw(st.integers(1, 3))):
+            self.now += self.draw(st.sampled_from([9_000, 20_000, HOUR, 3 * HOUR]))
+            self.finish()
+            if self.resolver.times.first_broker_ms > 0:
+                self.resolver.times.on_silence(list(JOINED), self.now, IDLE)
+
+    def jump(self):
+        """A clock record comes and is applied."""
+        self.now += 1
+        until = START + self.draw(st.integers(0, 12)) * HOUR
+        self.ledger.clock(until, self.now)
+        self.resolver.times.on_clock(until)
+
+    def restart(self):
+        self.finish()
+        times = self.resolver.times
+        self.resolver = restored(self.resolver, self.rows)
+        self.resolver.times = times
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data(), logs(actions()), logs(interactions()))
+def test_the_audit_finds_no_fault_in_what_the_resolver_claims(data, left, right):
+    worker = Worker(data.draw)
+    for topic, record in interleave(data.draw, left, right):
+        worker.take(topic, record.event)
+        match data.draw(st.sampled_from(["go on", "go on", "finish", "quiet", "jump", "restart"])):
+            case "finish":
+                worker.finish()
+            case "quiet":
+                worker.quiet()
+            case "jump":
+                worker.jump()
+            case "restart":
+                worker.restart()
+    worker.finish()
+    notes = worker.ledger.logs["outcome-resolver-changelog"]
+    kept = data.draw(st.sets(st.integers(0, len(notes) - 2)) if len(notes) > 1 else st.just(set()))
+    worker.ledger.logs["outcome-resolver-changelog"] = [
+        note for index, note in enumerate(notes) if index in kept or index == len(notes) - 1
+    ]
+
+    report = worker.ledger.audit(POLICY)
+
+    assert report.differences == []
+    for topic in JOINED:
+        names = {"duplicate": "duplicates", "dead": "dead letters"}
+        for member in ("admitted", "ignored", "duplicate", "late", "dead"):
+            count = worker.resolver.counts[topic, member]
+            assert report.records[topic][names.get(member, member)] == count

@@ -1,0 +1,189 @@
+"""Outcomes and bins that differ from the recomputed ones are named, wherever they are kept."""
+
+import copy
+import json
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+import pytest
+from aiokafka import ConsumerRecord
+
+from agents_topics.policy import load_policy
+from tests.ledger import ACTIONS, HOME, HOUR, INTERACTIONS, START, TENANT, body_of, key_of
+from trueup.audit.bins import bins_of, bins_of_changelog, bins_of_rows, compare_bins
+from trueup.audit.comparing import compare_changelog, compare_rows, compare_topic
+from trueup.audit.contract import read_event
+from trueup.audit.reading import Log
+from trueup.audit.report import AuditReport
+from trueup.audit.settling import settle
+
+FACTS = ("status", "score", "signal_source", "decided_by", "is_lead", "policy_version")
+TIMES = ("created_at", "window_expires_at", "settled_at", "resolved_at")
+
+
+def recomputed():
+    """One positive and one expired outcome, and one that is open."""
+    actions = [
+        read_event(ACTIONS, key_of(HOME), body_of(name, at))
+        for name, at in (("a1", START), ("a2", START + 30 * HOUR), ("a3", START + 90 * HOUR))
+    ]
+    reply = body_of("i1", START + HOUR, kind="reply_received")
+    interactions = [read_event(INTERACTIONS, key_of(HOME), reply)]
+    admitted = {0: {ACTIONS: actions, INTERACTIONS: interactions}}
+    return settle(admitted, load_policy(None), {0: START + 60 * HOUR})
+
+
+def fields_of(name):
+    return {
+        "tenant_id": TENANT,
+        "conversation_id": HOME,
+        "action_id": name[1],
+        "outcome_type": name[2],
+    }
+
+
+def log_of(*values, key=b"k"):
+    """A log of (key, value), or of values under one key."""
+    pairs = [value if isinstance(value, tuple) else (key, value) for value in values]
+    records = [
+        ConsumerRecord("t", 0, offset, 0, 1, own_key, value, None, 0, 0, ())
+        for offset, (own_key, value) in enumerate(pairs)
+    ]
+    return {0: Log(records, len(records))}
+
+
+def events_of(settled):
+    return [
+        {
+            **fields_of(name),
+            "is_settled": True,
+            **{fact: outcome[fact] for fact in FACTS},
+            **{f"{fact}_ms": outcome[fact] for fact in TIMES},
+        }
+        for name, outcome in settled.items()
+    ]
+
+
+def rows_of(settled):
+    epoch = datetime(1970, 1, 1, tzinfo=UTC)
+    return [
+        {
+            **fields_of(name),
+            **{fact: outcome[fact] for fact in FACTS},
+            "outcome_status": outcome["status"],
+            "outcome_score": outcome["score"],
+            **{fact: epoch + timedelta(milliseconds=outcome[fact]) for fact in TIMES},
+        }
+        for name, outcome in settled.items()
+    ]
+
+
+def in_topic(events, settled):
+    report = AuditReport()
+    compare_topic(log_of(*(json.dumps(event).encode() for event in events)), settled, report)
+    return report.differences
+
+
+def in_postgres(rows, settled):
+    report = AuditReport()
+    compare_rows(rows, settled, report)
+    return report.differences
+
+
+def test_what_is_settled_is_the_law():
+    settled, open_names = recomputed()
+
+    assert [(name[1], outcome["status"]) for name, outcome in settled.items()] == [
+        ("a1", "positive"),
+        ("a2", "expired"),
+    ]
+    assert [name[1] for name in open_names] == ["a3"]
+    assert in_topic(events_of(settled), settled) == []
+    assert in_postgres(rows_of(settled), settled) == []
+
+
+@pytest.mark.parametrize("fact", [*FACTS, *(f"{fact}_ms" for fact in TIMES)])
+def test_any_fact_that_the_topic_has_otherwise_is_named(fact):
+    settled, _ = recomputed()
+    events = events_of(settled)
+    events[0][fact] = "other"
+
+    (found,) = in_topic(events, settled)
+
+    assert "a1" in found.what
+    assert fact.removesuffix("_ms") in found.what
+
+
+@pytest.mark.parametrize("fact", ["outcome_status", "outcome_score", *FACTS[2:], *TIMES])
+def test_any_fact_that_postgres_has_otherwise_is_named(fact):
+    settled, _ = recomputed()
+    rows = rows_of(settled)
+    rows[1][fact] = rows[1][fact] + timedelta(seconds=1) if fact in TIMES else "other"
+
+    (found,) = in_postgres(rows, settled)
+
+    assert "a2" in found.what
+    assert fact.removeprefix("outcome_") in found.what
+
+
+def test_an_outcome_that_is_missing_or_too_many_or_there_twice_is_named():
+    settled, _ = recomputed()
+    events, rows = events_of(settled), rows_of(settled)
+    stranger = {**events[0], "action_id": "a3"}
+
+    assert [found.found for found in in_topic(events[1:], settled)] == ["nothing"]
+    assert [found.found for found in in_postgres(rows[1:], settled)] == ["nothing"]
+    assert [found.found for found in in_topic([*events, stranger], settled)] == ["settled"]
+    assert [found.found for found in in_topic([*events, events[0]], settled)] == ["twice"]
+
+
+@pytest.mark.parametrize(
+    ("held", "found"),
+    [([("a3", False)], []), ([], ["nothing"]), ([("a3", True)], ["nothing"]),
+     ([("a3", False), ("a1", False)], ["open"]), ([("a3", False), ("a1", True)], [])],
+)  # fmt: skip
+def test_what_the_state_holds_open_is_what_is_open(held, found):
+    _, open_names = recomputed()
+    rows = [
+        (f"a/{name}".encode(), msgspec.msgpack.encode(
+            [key_of(HOME).decode(), name, "…", [["email_engagement", 1, is_settled, None]]]))
+        for name, is_settled in held
+    ]  # fmt: skip
+    report = AuditReport()
+
+    compare_changelog(log_of(*rows, (b"a/gone", None), (b"p", b"")), open_names, report)
+
+    assert [difference.found for difference in report.differences] == found
+
+
+def test_a_sum_of_a_bin_that_differs_is_named_wherever_it_is():
+    settled, _ = recomputed()
+    bins = bins_of(settled.values())
+    (stream,) = {key[0] for key in bins}
+    names = ("n", "sp", "spp", "sy", "spy", "excluded_n", "excluded_sp", "excluded_spp")
+    columns = ("tenant_id", "action_type", "outcome_type", "window_ms", "confidence_source")
+    rows = [
+        dict(zip(columns, stream, strict=True))
+        | {"bin_index": index, "record_set": record_set}
+        | dict(zip(names, map(str, sums), strict=True))
+        for (_, index, record_set), sums in bins.items()
+    ]
+    changelog = [[list(stream), 5, bins[stream, 5, "all"], bins[stream, 5, "lead"]]]
+
+    def differences(found):
+        report = AuditReport()
+        compare_bins(found, bins, "there", report)
+        return len(report.differences)
+
+    def kept(row):
+        return bins_of_changelog(log_of(msgspec.msgpack.encode(row), key=b"b/5"))
+
+    assert bins[stream, 5, "all"] == [2, 1_000_000, 500_000_000_000, 1, 500_000, 0, 0, 0]
+    assert differences(bins_of_rows(rows)) == differences(kept(changelog[0])) == 0
+    for index, name in enumerate(names):
+        other_rows, other_log = copy.deepcopy(rows), copy.deepcopy(changelog)
+        other_rows[0][name] = "77"
+        other_log[0][2][index] = 77
+        assert differences(bins_of_rows(other_rows)) == 1
+        assert differences(kept(other_log[0])) == 1
+    assert differences(bins_of_rows(rows[1:])) == 1

@@ -1,0 +1,144 @@
+"""Admission of all partitions: what is read, judged, counted, and left over among the claims.
+
+The first step is here: a record that breaks the contract, lies in a foreign partition, is from the
+future or names what the policy does not know is a dead letter. `judging` does the rest.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+
+from aiokafka import ConsumerRecord
+
+from agents_topics.events import Action
+from trueup.audit.claims import Claims, check_letter, read_claims, told
+from trueup.audit.contract import Broken, Event, read_clock, read_event
+from trueup.audit.judging import Judge, Read
+from trueup.audit.partitioning import partition_of
+from trueup.audit.progress import NOTHING, Note
+from trueup.audit.reading import CONTROL, DEAD_LETTERS, EMPTY, JOINED, LATE_EVENTS, Log, Logs
+from trueup.audit.remembering import Remembered, Spans
+from trueup.audit.report import AuditReport
+from trueup.audit.rules import Rules
+from trueup.audit.times import Clocks, First, TopicTime
+
+INPUTS = (*JOINED, CONTROL)
+FUTURE_MS_MAX = 600_000
+CLASSES = ("admitted", "ignored", "duplicate", "late", "dead")
+_NAMES = dict(zip(CLASSES, ("admitted", "ignored", "duplicates", "late", "dead letters"),
+                  strict=True))  # fmt: skip
+
+Admitted = dict[int, dict[str, list[Event]]]
+"""By partition and topic."""
+
+
+def classify(
+    logs: Mapping[str, Logs], notes: Mapping[int, Sequence[Note]], rules: Rules, report: AuditReport
+) -> Admitted:
+    """The admitted events; every claim is checked, every applied record counted once."""
+    claims = read_claims(logs, report)
+    admitted: Admitted = defaultdict(dict)
+    counts = {topic: Counter[str]() for topic in JOINED}
+    waiting: Counter[str] = Counter()
+    applied_clocks = 0
+    for partition in sorted({partition for topic in INPUTS for partition in logs[topic]}):
+        own = {topic: logs[topic].get(partition, EMPTY) for topic in INPUTS}
+        own_notes = notes.get(partition, ())
+        last = own_notes[-1] if own_notes else NOTHING
+        clocks = _check_clocks(partition, own[CONTROL], last, claims, report)
+        applied_clocks += len(clocks.written_ms)
+        read = {topic: _read(topic, partition, own[topic], last, rules) for topic in JOINED}
+        spans: Spans = {}
+        for topic, other in zip(JOINED, reversed(JOINED), strict=True):
+            name = f"{topic}[{partition}]"
+            time = TopicTime(name, topic, own_notes, clocks, _first(read[other]), rules, report)
+            judge = Judge(
+                topic, partition, own[topic].is_plain, time,
+                Remembered(topic, spans, time, rules), claims, rules, report,
+            )  # fmt: skip
+            admitted[partition][topic] = judge.all_of(read[topic])
+            _compare_counts(name, topic, judge.counts, last, report)
+            counts[topic] += judge.counts
+            waiting[topic] += len(own[topic].records) - len(read[topic])
+    for place in claims.late:
+        report.differ(told(place), LATE_EVENTS, "no applied record there", "an entry")
+    for place in claims.dead:
+        report.differ(told(place), DEAD_LETTERS, "no applied record there", "a letter")
+    for topic in JOINED:
+        by_name = {_NAMES[member]: counts[topic][member] for member in CLASSES}
+        report.records[topic] = {**by_name, "waiting": waiting[topic]}
+    report.records[CONTROL] = {"applied": applied_clocks}
+    return admitted
+
+
+def _applied(log: Log, topic: str, last: Note) -> list[ConsumerRecord]:
+    return [record for record in log.records if record.offset < last.offsets.get(topic, 0)]
+
+
+def _check_clocks(
+    partition: int, log: Log, last: Note, claims: Claims, report: AuditReport
+) -> Clocks:
+    """The clock records that a task has applied; a bad one is a dead letter, a good one is not."""
+    jumps = []
+    for record in _applied(log, CONTROL, last):
+        place = (CONTROL, partition, record.offset)
+        entry, letter = claims.take(place)
+        if entry is not None:
+            report.differ(told(place), LATE_EVENTS, "no entry: a clock record", "an entry")
+        until = read_clock(record.value)
+        if isinstance(until, int) and until > record.timestamp + FUTURE_MS_MAX:
+            until = Broken("future")
+        if isinstance(until, Broken):
+            check_letter(place, record, until, letter, report)
+        elif letter is not None:
+            report.differ(told(place), DEAD_LETTERS, "a good clock record", letter.reason)
+        else:
+            jumps.append((record.timestamp, until))
+    return Clocks.of(jumps)
+
+
+def _read(topic: str, partition: int, log: Log, last: Note, rules: Rules) -> list[Read]:
+    """The applied records with what the first step of admission finds in them."""
+    read: list[Read] = []
+    placed: dict[str, int] = {}
+    for record in _applied(log, topic, last):
+        found = read_event(topic, record.key, record.value)
+        if isinstance(found, Event):
+            home = placed.get(found.key)
+            if home is None:
+                home = placed[found.key] = partition_of(found.key.encode(), rules.partition_count)
+            found = _first_step(found, record, home == partition, rules)
+        read.append((record, found))
+    return read
+
+
+def _first_step(
+    event: Event, record: ConsumerRecord, is_home: bool, rules: Rules
+) -> Event | Broken:
+    if not is_home:
+        return Broken("wrong_partition")
+    if event.at > record.timestamp + FUTURE_MS_MAX:
+        return Broken("future")
+    body = event.body
+    if isinstance(body, Action) and not rules.policy.version_at(event.at).rules_of(
+        body.action_type, body.outcome_type
+    ):
+        return Broken("unknown_outcome_type" if body.outcome_type else "unknown_action_type")
+    return event
+
+
+def _first(read: Sequence[Read]) -> First | None:
+    """A topic's first record that moves the time."""
+    for record, found in read:
+        if isinstance(found, Event):
+            return First(min(found.at, record.timestamp), record.timestamp)
+    return None
+
+
+def _compare_counts(
+    name: str, topic: str, counts: Counter[str], last: Note, report: AuditReport
+) -> None:
+    """The worker has counted the same."""
+    for member in CLASSES:
+        found = last.counts.get(f"{topic}/{member}", 0)
+        if found != counts[member]:
+            report.differ(f"{name}, {_NAMES[member]}", "changelog", counts[member], found)

@@ -1,0 +1,66 @@
+"""What a task notes about itself under `p` of its changelog, with the broker's time of the note.
+
+Of a note only these are read: the next offsets, the topics' times (log, pushed), the counts by
+class and, from a calibrator, its promises. Compaction keeps the last note, and some before it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import msgspec
+
+from trueup.audit.reading import Logs
+
+NEVER_MS = -(2**62)
+
+
+class _Row(msgspec.Struct):
+    offsets: dict[str, int] = {}
+    times: dict[str, list[int]] = {}
+    counts: dict[str, int] = {}
+    promises: dict[int, int] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Where a task stood when it wrote this."""
+
+    written_ms: int
+    offsets: Mapping[str, int]
+    times: Mapping[str, list[int]]
+    counts: Mapping[str, int]
+    promises: Mapping[int, int]
+
+    def log_ms(self, topic: str) -> int:
+        """The greatest capped time seen in a topic."""
+        return self.times[topic][0] if topic in self.times else NEVER_MS
+
+    def pushed_ms(self, topic: str) -> int:
+        """Where silence or a clock record had moved a topic's time."""
+        return self.times[topic][1] if topic in self.times else NEVER_MS
+
+    def time_ms(self, topic: str) -> int:
+        """W of a topic."""
+        return max(self.log_ms(topic), self.pushed_ms(topic))
+
+    def settled_ms(self, grace_ms: Mapping[str, int]) -> int:
+        """Every outcome with a settle time up to here was settled."""
+        return min(self.time_ms(topic) - grace_ms[topic] for topic in grace_ms)
+
+
+NOTHING = Note(NEVER_MS, {}, {}, {}, {})
+"""What a task without a note stands at."""
+
+
+def notes_of(changelog: Logs) -> dict[int, list[Note]]:
+    """The notes that are left of each task, in order."""
+    decode = msgspec.msgpack.Decoder(_Row, strict=False).decode
+    return {
+        partition: [
+            Note(record.timestamp, row.offsets, row.times, row.counts, row.promises)
+            for record in log.records
+            if record.key == b"p"
+            for row in [decode(record.value)]
+        ]
+        for partition, log in changelog.items()
+    }
