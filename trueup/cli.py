@@ -30,10 +30,11 @@ from trueup import emit as emitting
 from trueup.demo import Demo, summary_as_json
 from trueup.embedded.fetch import environment as environment_facts
 from trueup.embedded.fetch import fetch as fetch_embedded
+from trueup.embedded.folders import private_folder
 from trueup.embedded.problems import EnvironmentProblem
 from trueup.embedded.servers import servers
 from trueup.ledger import audit_database
-from trueup.running import FOLDER, adopt_running, announced
+from trueup.running import FOLDER, adopt_running, announced, rules_of
 from trueup.worker_process import WorkerProcess, end_with_parent
 
 USAGE, ENVIRONMENT, BAD_INPUT, NOT_EXACT, INTERRUPTED = 2, 3, 4, 5, 130
@@ -48,6 +49,12 @@ topics_app = typer.Typer(help="The topics on the broker.", no_args_is_help=True)
 app.add_typer(topics_app, name="topics")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]
+KafkaPort = Annotated[
+    int | None, typer.Option(min=1, max=65_535, help="Kafka's port; otherwise a free one.")
+]
+PostgresPort = Annotated[
+    int | None, typer.Option(min=1, max=65_535, help="Postgres's port; otherwise a free one.")
+]
 
 
 def main() -> None:
@@ -113,12 +120,14 @@ def demo(
     as_json: AsJson = False,
     seed: Annotated[int, typer.Option(help="Another seed, another world.")] = 7,
     actions: Annotated[int, typer.Option(min=200, help="How many actions.")] = 6000,
+    kafka_port: KafkaPort = None,
+    postgres_port: PostgresPort = None,
 ) -> None:
     """Simulated agents with a known truth, through real Kafka and Postgres."""
     words = sys.stderr if as_json else sys.stdout
     say = partial(_print, stream=words)
     show = _overwriting(words) if words.isatty() else _every(5.0, say)
-    summary = Demo(seed, actions, once, say, show, words).run()
+    summary = Demo(seed, actions, once, say, show, words, kafka_port, postgres_port).run()
     if as_json:
         _print_json(summary_as_json(summary))
     if not summary.ledger_exact:
@@ -146,19 +155,25 @@ def _every(seconds: float, say: Any) -> Any:
 
 
 @app.command()
-def up() -> None:
+def up(kafka_port: KafkaPort = None, postgres_port: PostgresPort = None) -> None:
     """Kafka, Postgres and a worker, with their data kept under .trueup; until Ctrl-C."""
-    FOLDER.mkdir(mode=0o700, exist_ok=True)
+    private_folder(FOLDER.absolute())
 
     def say(text: str, seconds: float) -> None:
         _print(f"{text} ({seconds:.1f} s)")
 
-    with servers(FOLDER / "data", say=say) as running:
+    with servers(
+        FOLDER / "data",
+        say=say,
+        kafka_port=kafka_port,
+        postgres_port=postgres_port,
+        prepare=migrate_database,
+    ) as running:
         settings = {
+            **rules_of(os.environ),
             "KAFKA_BOOTSTRAP": running.kafka_bootstrap,
             "DATABASE_URL": running.database_url,
         }
-        migrate_database(running.database_url)
         asyncio.run(create_topics(connection_of({**os.environ, **settings}), Settings().partitions))
         worker = WorkerProcess(settings, FOLDER / "worker.log")
         try:
