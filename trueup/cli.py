@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 from aiokafka.errors import KafkaError
+from pydantic import ValidationError
 
 from agents_topics.connection import Connection, ConnectionProblem, connection_of, secret_of
 from agents_topics.identifiers import tenant_id_of
@@ -63,6 +64,10 @@ def main() -> None:
         app()
     except (EnvironmentProblem, ConnectionProblem, WorkerProblem) as problem:
         _fail(str(problem), ENVIRONMENT)
+    except ValidationError as problem:
+        if problem.title != Settings.__name__:
+            raise
+        _fail(_wrong_settings(problem), ENVIRONMENT)
     except PolicyProblem as problem:
         _fail(str(problem), BAD_INPUT)
     except PostgresProblem as problem:
@@ -72,6 +77,14 @@ def main() -> None:
         _fail(f"A server cannot be reached: {problem}; {fix}.", ENVIRONMENT)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
+
+
+def _wrong_settings(problem: ValidationError) -> str:
+    wrong = (
+        f"TRUEUP_{str(error['loc'][0]).upper()} is {error['input']!r}: {error['msg']}."
+        for error in problem.errors()
+    )
+    return " ".join(wrong)
 
 
 def _fail(text: str, code: int) -> None:
