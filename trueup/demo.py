@@ -265,8 +265,8 @@ class Demo:
 def undisturbed(environ: Mapping[str, str], *, is_embedded_kafka: bool) -> dict[str, str]:
     """The environment without what would change the show.
 
-    Without settings of the user's own worker, and of the secrets that would win over the address
-    of the database; without those of the user's Kafka unless that is the one it plays on.
+    Without settings of the user's own worker and database; without those of the user's Kafka
+    unless that is the one it plays on.
 
     >>> undisturbed({"TRUEUP_POLICY": "mine.toml", "HOME": "/root"}, is_embedded_kafka=True)
     {'HOME': '/root'}

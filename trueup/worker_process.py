@@ -44,11 +44,13 @@ class WorkerProcess:
             "TRUEUP_PARENT": str(os.getpid()),
             "PYTHONUNBUFFERED": "1",
         }
+        # A secret in a file of the user's would win over the address that is given here.
+        others = {n: v for n, v in inherited.items() if n.removesuffix("_FILE") not in environment}
         with log_file.open("ab") as log:
             self.process = subprocess.Popen(
                 # -P: a `tables.py` in the user's folder is none of ours.
                 [sys.executable, "-P", "-m", "trueup", "worker"],
-                env={**inherited, **environment, **settings},
+                env={**others, **environment, **settings},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
