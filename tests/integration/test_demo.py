@@ -63,6 +63,8 @@ def test_a_flipped_row_is_named_by_the_audit(tmp_path):
     demo = subprocess.Popen(
         [sys.executable, "-m", "trueup", "demo", "--actions", "1000"],
         cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, text=True,
+        # A test run in the background of a script ignores Ctrl-C, and so would its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     try:
         for line in demo.stdout:
