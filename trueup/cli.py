@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 from aiokafka.errors import KafkaError
+from pydantic import ValidationError
 
 from agents_topics.connection import Connection, ConnectionProblem, connection_of, secret_of
 from agents_topics.identifiers import tenant_id_of
@@ -30,10 +31,11 @@ from trueup import emit as emitting
 from trueup.demo import Demo, summary_as_json
 from trueup.embedded.fetch import environment as environment_facts
 from trueup.embedded.fetch import fetch as fetch_embedded
+from trueup.embedded.folders import private_folder
 from trueup.embedded.problems import EnvironmentProblem
 from trueup.embedded.servers import servers
 from trueup.ledger import audit_database
-from trueup.running import FOLDER, adopt_running, announced
+from trueup.running import FOLDER, adopt_running, announced, rules_of
 from trueup.worker_process import WorkerProcess, end_with_parent
 
 USAGE, ENVIRONMENT, BAD_INPUT, NOT_EXACT, INTERRUPTED = 2, 3, 4, 5, 130
@@ -48,6 +50,12 @@ topics_app = typer.Typer(help="The topics on the broker.", no_args_is_help=True)
 app.add_typer(topics_app, name="topics")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]
+KafkaPort = Annotated[
+    int | None, typer.Option(min=1, max=65_535, help="Kafka's port; otherwise a free one.")
+]
+PostgresPort = Annotated[
+    int | None, typer.Option(min=1, max=65_535, help="Postgres's port; otherwise a free one.")
+]
 
 
 def main() -> None:
@@ -56,6 +64,10 @@ def main() -> None:
         app()
     except (EnvironmentProblem, ConnectionProblem, WorkerProblem) as problem:
         _fail(str(problem), ENVIRONMENT)
+    except ValidationError as problem:
+        if problem.title != Settings.__name__:
+            raise
+        _fail(_wrong_settings(problem), ENVIRONMENT)
     except PolicyProblem as problem:
         _fail(str(problem), BAD_INPUT)
     except PostgresProblem as problem:
@@ -65,6 +77,14 @@ def main() -> None:
         _fail(f"A server cannot be reached: {problem}; {fix}.", ENVIRONMENT)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
+
+
+def _wrong_settings(problem: ValidationError) -> str:
+    wrong = (
+        f"TRUEUP_{str(error['loc'][0]).upper()} is {error['input']!r}: {error['msg']}."
+        for error in problem.errors()
+    )
+    return " ".join(wrong)
 
 
 def _fail(text: str, code: int) -> None:
@@ -113,12 +133,14 @@ def demo(
     as_json: AsJson = False,
     seed: Annotated[int, typer.Option(help="Another seed, another world.")] = 7,
     actions: Annotated[int, typer.Option(min=200, help="How many actions.")] = 6000,
+    kafka_port: KafkaPort = None,
+    postgres_port: PostgresPort = None,
 ) -> None:
     """Simulated agents with a known truth, through real Kafka and Postgres."""
     words = sys.stderr if as_json else sys.stdout
     say = partial(_print, stream=words)
     show = _overwriting(words) if words.isatty() else _every(5.0, say)
-    summary = Demo(seed, actions, once, say, show, words).run()
+    summary = Demo(seed, actions, once, say, show, words, kafka_port, postgres_port).run()
     if as_json:
         _print_json(summary_as_json(summary))
     if not summary.ledger_exact:
@@ -146,19 +168,25 @@ def _every(seconds: float, say: Any) -> Any:
 
 
 @app.command()
-def up() -> None:
+def up(kafka_port: KafkaPort = None, postgres_port: PostgresPort = None) -> None:
     """Kafka, Postgres and a worker, with their data kept under .trueup; until Ctrl-C."""
-    FOLDER.mkdir(mode=0o700, exist_ok=True)
+    private_folder(FOLDER.absolute())
 
     def say(text: str, seconds: float) -> None:
         _print(f"{text} ({seconds:.1f} s)")
 
-    with servers(FOLDER / "data", say=say) as running:
+    with servers(
+        FOLDER / "data",
+        say=say,
+        kafka_port=kafka_port,
+        postgres_port=postgres_port,
+        prepare=migrate_database,
+    ) as running:
         settings = {
+            **rules_of(os.environ),
             "KAFKA_BOOTSTRAP": running.kafka_bootstrap,
             "DATABASE_URL": running.database_url,
         }
-        migrate_database(running.database_url)
         asyncio.run(create_topics(connection_of({**os.environ, **settings}), Settings().partitions))
         worker = WorkerProcess(settings, FOLDER / "worker.log")
         try:

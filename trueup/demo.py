@@ -2,13 +2,18 @@
 
 Nothing in it is special: the events are produced as a user would produce them, an ordinary worker
 settles them, the figures are read from Postgres, and the audit recomputes them from the topics.
+
+It is a fixed show: its rules are the defaults, whatever `TRUEUP_*` says in the environment, which
+speaks of the user's own events.
 """
 
 import asyncio
+import os
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -24,6 +29,7 @@ from streams.topic_admin import create_topics
 from tables.watched_interval import watched_interval
 from trueup.audit import AuditReport
 from trueup.demo_workload import Workload, workload
+from trueup.embedded.folders import private_folder
 from trueup.embedded.servers import servers
 from trueup.emit import send_clock, send_records
 from trueup.ledger import audit_database
@@ -35,11 +41,12 @@ from trueup.reliability_picture import (
     stated_and_actual,
     verdict_of,
 )
-from trueup.running import announced
+from trueup.running import FOLDER, announced
 from trueup.worker_process import WorkerProcess
 
 CHUNK_RECORDS = 1_500
 SETTLE_S_MAX = 120
+RULES = Settings.model_construct()  # the defaults, read from no environment
 COUNTERS = (
     "open", "positive", "negative", "ambiguous", "expired", "late", "duplicates", "dead letters",
 )  # fmt: skip
@@ -80,6 +87,8 @@ class Demo:
     say: Callable[[str], None]
     show: Callable[[str], None]
     screen: TextIO
+    kafka_port: int | None = None
+    postgres_port: int | None = None
 
     def run(self) -> Summary:
         """Starts everything, plays the workload, tells what was found; ends what it started."""
@@ -91,8 +100,20 @@ class Demo:
             step += 1
             self.say(f"{step}. {text} ({seconds:.1f} s)")
 
+        private_folder(FOLDER.absolute())  # what will be announced there holds a password
         with ExitStack() as undo:
-            running = undo.enter_context(servers(say=told))
+            # Both are made while Kafka starts, which takes longer than either.
+            played = undo.enter_context(ThreadPoolExecutor(1)).submit(
+                workload, self.seed, self.actions
+            )
+            running = undo.enter_context(
+                servers(
+                    say=told,
+                    kafka_port=self.kafka_port,
+                    postgres_port=self.postgres_port,
+                    prepare=migrate,
+                )
+            )
             folder = Path(undo.enter_context(tempfile.TemporaryDirectory(prefix="trueup-demo-")))
             prefix = f"demo-{int(time.time() * 1000):x}-"
             settings = {
@@ -102,24 +123,31 @@ class Demo:
                 "TRUEUP_PREFIX": "" if running.is_embedded_kafka else prefix,
                 "TRUEUP_DATA_FOLDER": str(folder / "worker"),
             }
+            inherited = undisturbed(os.environ, is_embedded_kafka=running.is_embedded_kafka)
             started_s = time.monotonic()
-            migrate(running.database_url)
-            connection = connection_of(settings)
-            asyncio.run(create_topics(connection, Settings().partitions))
-            worker = WorkerProcess(settings, folder / "worker.log")
+            connection = connection_of({**inherited, **settings})
+            asyncio.run(create_topics(connection, RULES.partitions))
+            worker = WorkerProcess(settings, folder / "worker.log", inherited)
             undo.callback(worker.stop)
             undo.enter_context(announced({**settings, "TRUEUP_METRICS": f"{worker.url}/metrics"}))
             asyncio.run(worker.wait_until_ready())
             told(f"worker, metrics at {worker.url}/metrics", time.monotonic() - started_s)
-            summary = asyncio.run(self._play(connection, running.database_url, worker, began_s))
+            summary = asyncio.run(
+                self._play(connection, running.database_url, worker, played, began_s)
+            )
             if not self.is_once:
                 self._stay(worker)
             return summary
 
     async def _play(
-        self, connection: Connection, url: str, worker: WorkerProcess, began_s: float
+        self,
+        connection: Connection,
+        url: str,
+        worker: WorkerProcess,
+        made: Future[Workload],
+        began_s: float,
     ) -> Summary:
-        played = workload(self.seed, self.actions)
+        played = made.result()
         started_s = time.monotonic()
         summary = Summary(events_in=len(played.records))
         for first in range(0, len(played.records), CHUNK_RECORDS):
@@ -128,7 +156,7 @@ class Demo:
             if summary.first_outcome_s is None and counts["positive"]:
                 summary.first_outcome_s = round(time.monotonic() - began_s, 1)
             self._show_counts(counts)
-        await send_clock(connection, played.clock_until, Settings().partitions)
+        await send_clock(connection, played.clock_until, RULES.partitions)
         await self._wait_until_settled(played, worker, url)
         summary.seconds = round(time.monotonic() - started_s, 1)
         summary.events_per_s = round(summary.events_in / max(summary.seconds, 0.1))
@@ -140,9 +168,8 @@ class Demo:
         _fill(summary, counts)
         summary.revisions = int((await run_sql(url, _REVISIONS)).rows[0][0])
         await self._tell_agents(played, url, summary)
-        rules = Settings()
         report = await audit_database(
-            connection, load_policy(None), url, rules.grace_ms, rules.idle_after_ms
+            connection, load_policy(None), url, RULES.grace_ms, RULES.idle_after_ms
         )
         summary.ledger_exact = report.is_exact
         self._tell_end(summary, report)
@@ -150,7 +177,7 @@ class Demo:
 
     async def _wait_until_settled(self, played: Workload, worker: WorkerProcess, url: str) -> None:
         """Every record is applied, time has come to the clock record, every row is written."""
-        until_ms = to_ms(played.clock_until) - max(Settings().grace_ms.values())
+        until_ms = to_ms(played.clock_until) - max(RULES.grace_ms.values())
         expected = len(played.records)
         deadline_s = time.monotonic() + SETTLE_S_MAX
         while time.monotonic() < deadline_s:
@@ -235,6 +262,19 @@ class Demo:
 
     def _show_counts(self, counts: Counter[str]) -> None:
         self.show("   ".join(f"{name} {counts[name]:,}" for name in COUNTERS))
+
+
+def undisturbed(environ: Mapping[str, str], *, is_embedded_kafka: bool) -> dict[str, str]:
+    """The environment without what would change the show.
+
+    Without settings of the user's own worker and database; without those of the user's Kafka
+    unless that is the one it plays on.
+
+    >>> undisturbed({"TRUEUP_POLICY": "mine.toml", "HOME": "/root"}, is_embedded_kafka=True)
+    {'HOME': '/root'}
+    """
+    others = ("TRUEUP_", "DATABASE_URL", *(["KAFKA_"] if is_embedded_kafka else []))
+    return {name: value for name, value in environ.items() if not name.startswith(others)}
 
 
 def _counts_of(status: dict[str, Any] | None) -> Counter[str]:

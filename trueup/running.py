@@ -1,23 +1,28 @@
 """The servers that a demo or `trueup up` in this folder has running, for a second terminal.
 
 Each running one keeps a file of mode 0600 under `.trueup/`, named by its process id; the newest
-whose process lives is meant. What the environment names wins.
+whose process lives is meant. Servers that the environment names win; otherwise all the settings
+are those of the running one, for its rules made what is in its topics.
 """
 
 import json
 import os
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from trueup.embedded.folders import private_folder
+
 FOLDER = Path(".trueup")
-NAMES = ("KAFKA_BOOTSTRAP", "DATABASE_URL", "TRUEUP_PREFIX", "TRUEUP_POLICY", "TRUEUP_METRICS")
+SERVERS = ("KAFKA_BOOTSTRAP", "DATABASE_URL")
+RULES = ("TRUEUP_PREFIX", "TRUEUP_POLICY", "TRUEUP_PARTITIONS", "TRUEUP_GRACE_S")
+NAMES = (*SERVERS, *RULES, "TRUEUP_METRICS")
 
 
 @contextmanager
 def announced(settings: dict[str, str]) -> Iterator[None]:
     """Commands in this folder find the servers inside the block."""
-    FOLDER.mkdir(mode=0o700, exist_ok=True)
+    private_folder(FOLDER.absolute())
     file = FOLDER / f"running-{os.getpid()}.json"
     descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as out:
@@ -40,12 +45,19 @@ def find_running() -> dict[str, str]:
 
 
 def adopt_running(environment: MutableMapping[str, str]) -> None:
-    """Fills the environment's gaps with what runs here, unless it names servers of its own."""
-    if environment.get("KAFKA_BOOTSTRAP") or environment.get("DATABASE_URL"):
+    """The environment is that of what runs here, unless it names servers of its own."""
+    if any(environment.get(name) for name in (*SERVERS, "DATABASE_URL_FILE")):
         return
-    for name, value in find_running().items():
-        if name in NAMES:
-            environment.setdefault(name, value)
+    found = find_running()
+    for name in NAMES if found else ():
+        environment.pop(name, None)
+        if name in found:
+            environment[name] = found[name]
+
+
+def rules_of(environment: Mapping[str, str]) -> dict[str, str]:
+    """The settings that whoever reads the topics later must have too."""
+    return {name: environment[name] for name in RULES if name in environment}
 
 
 def _is_alive(pid: int) -> bool:

@@ -23,9 +23,20 @@ _open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
 
 
 class WorkerProcess:
-    """One `trueup worker`, its log in a file, its page on a free port of 127.0.0.1."""
+    """One `trueup worker`, its log in a file, its page on a free port of 127.0.0.1.
 
-    def __init__(self, environment: Mapping[str, str], log_file: Path) -> None:
+    Args:
+        environment: Settings of its own.
+        log_file: Where all it says goes.
+        inherited: What it gets besides; its own settings win.
+    """
+
+    def __init__(
+        self,
+        environment: Mapping[str, str],
+        log_file: Path,
+        inherited: Mapping[str, str] = os.environ,
+    ) -> None:
         self.port = free_port()
         self.log_file = log_file
         settings = {
@@ -33,10 +44,13 @@ class WorkerProcess:
             "TRUEUP_PARENT": str(os.getpid()),
             "PYTHONUNBUFFERED": "1",
         }
+        # A secret in a file of the user's would win over the address that is given here.
+        others = {n: v for n, v in inherited.items() if n.removesuffix("_FILE") not in environment}
         with log_file.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "trueup", "worker"],
-                env={**os.environ, **environment, **settings},
+                # -P: a `tables.py` in the user's folder is none of ours.
+                [sys.executable, "-P", "-m", "trueup", "worker"],
+                env={**others, **environment, **settings},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

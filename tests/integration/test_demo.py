@@ -11,6 +11,9 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
+FIRST_OUTCOME_S_MAX, TOOK_S_MAX = 15, 45  # warm: with everything in the cache
+BUSY_PER_CORE = 2
+
 
 def environment():
     """Nothing of the servers that the test run itself has."""
@@ -26,11 +29,19 @@ def trueup(folder, *arguments, **options):
     )  # fmt: skip
 
 
-def test_the_demo_is_exact_and_tells_the_agents_apart(tmp_path):
-    found = trueup(tmp_path, "demo", "--once", "--json")
-
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    """One run of it as the README has it, and the seconds it took."""
+    began_s = time.monotonic()
+    found = trueup(tmp_path_factory.mktemp("demo"), "demo", "--once", "--json")
+    took_s = time.monotonic() - began_s
     assert found.returncode == 0, found.stderr
-    summary = json.loads(found.stdout)
+    return json.loads(found.stdout), took_s
+
+
+def test_the_demo_is_exact_and_tells_the_agents_apart(demo):
+    summary, _ = demo
+
     assert summary["ledger_exact"]
     assert all(summary["outcomes"].values())
     assert min(summary[n] for n in ("open", "late", "duplicates", "dead_letters")) > 0
@@ -39,23 +50,21 @@ def test_the_demo_is_exact_and_tells_the_agents_apart(tmp_path):
         assert agent["verdict"] == words.get(agent["truth"], agent["truth"]), agent
 
 
-def test_the_demo_writes_into_a_pipe_that_takes_ascii_only(tmp_path):
-    folder = tmp_path / "a folder with ü"
-    folder.mkdir()
+def test_with_a_warm_cache_the_demo_is_quick(demo):
+    summary, took_s = demo
+    if os.getloadavg()[0] > BUSY_PER_CORE * os.cpu_count():
+        pytest.skip(f"this machine is busy: {summary['first_outcome_s']} and {took_s:.0f} s")
 
-    found = trueup(
-        folder, "demo", "--once", "--actions", "1000",
-        LC_ALL="C", PYTHONIOENCODING="ascii", HTTP_PROXY="http://127.0.0.1:9",
-    )  # fmt: skip
-
-    assert found.returncode == 0, found.stderr
-    assert "the ledger is exact" in found.stdout
+    assert summary["first_outcome_s"] < FIRST_OUTCOME_S_MAX
+    assert took_s < TOOK_S_MAX
 
 
 def test_a_flipped_row_is_named_by_the_audit(tmp_path):
     demo = subprocess.Popen(
         [sys.executable, "-m", "trueup", "demo", "--actions", "1000"],
         cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, text=True,
+        # A test run in the background of a script ignores Ctrl-C, and so would its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     try:
         for line in demo.stdout:
@@ -79,27 +88,3 @@ def test_a_flipped_row_is_named_by_the_audit(tmp_path):
     assert told.returncode == 5
     assert row["action_id"] in told.stdout
     assert demo.returncode == 130
-
-
-def test_nothing_stays_after_the_demo_is_killed(tmp_path):
-    demo = subprocess.Popen(
-        [sys.executable, "-m", "trueup", "demo"],
-        cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, text=True, start_new_session=True,
-    )  # fmt: skip
-    for line in demo.stdout:
-        if line.startswith("5."):
-            break
-    demo.kill()
-    demo.wait()
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        left = subprocess.run(
-            ["pgrep", "-f", str(tmp_path)], capture_output=True, text=True, check=False
-        ).stdout
-        if not left:
-            break
-        time.sleep(0.5)
-
-    again = trueup(tmp_path, "demo", "--once", "--actions", "500")
-
-    assert again.returncode == 0, again.stderr

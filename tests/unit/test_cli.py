@@ -31,6 +31,14 @@ def test_a_broker_that_is_not_there_is_one_sentence(tmp_path):
     assert "Traceback" not in found.stderr
 
 
+def test_a_setting_that_is_no_number_is_one_sentence(tmp_path):
+    found = trueup(tmp_path, "topics", "print", TRUEUP_PARTITIONS="many")
+
+    assert found.returncode == 3
+    assert found.stderr.startswith("TRUEUP_PARTITIONS is 'many': ")
+    assert "Traceback" not in found.stderr
+
+
 def test_a_bad_policy_names_file_and_reason(tmp_path):
     (tmp_path / "policy.toml").write_text("[[version]]\n")
     (tmp_path / "events.ndjson").write_text("")

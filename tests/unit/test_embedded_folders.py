@@ -4,12 +4,13 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from trueup.embedded.cache import cache_folder, enough_disk
-from trueup.embedded.folders import private_folder
+from trueup.embedded.folders import private_folder, temporary_home
 from trueup.embedded.ports import CHOICES, asked_port, free_port
 from trueup.embedded.problems import EnvironmentProblem
 from trueup.embedded.servers import servers
@@ -42,6 +43,15 @@ def test_a_private_folder_is_for_its_owner_alone(tmp_path: Path) -> None:
 def test_a_disk_that_ignores_modes_is_named(tmp_path: Path) -> None:
     with pytest.raises(EnvironmentProblem, match="cannot hold mode 0700: its disk made 0777"):
         private_folder(tmp_path / "shared", mode_of=lambda _: 0o777)
+
+
+def test_without_a_temporary_folder_tmpdir_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+
+    with pytest.raises(EnvironmentProblem, match=r"No temporary folder can be made .* TMPDIR"):
+        temporary_home()
 
 
 def test_a_taken_port_that_was_asked_for_is_named() -> None:

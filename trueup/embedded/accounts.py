@@ -64,7 +64,7 @@ def postgres_account() -> Account:
     try:
         nobody = pwd.getpwnam("nobody")
         account = Account(nobody.pw_uid, nobody.pw_gid)
-        account.run(["true"], cwd=Path("/"))
+        account.run(["/bin/sh", "-c", ":"], cwd=Path("/"))  # no PATH has a say in it
     except (KeyError, OSError, subprocess.SubprocessError) as problem:
         raise EnvironmentProblem(
             "Postgres refuses to run as root, and this root cannot become the user nobody "

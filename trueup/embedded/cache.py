@@ -58,5 +58,5 @@ def enough_disk(folder: Path, needed_mb: int, free: FreeBytes = free_bytes) -> N
     if free_mb < needed_mb:
         raise EnvironmentProblem(
             f"The disk of {folder} has {free_mb} MB left, and {needed_mb} MB are needed.",
-            "Free some space, or choose another disk with --folder, TMPDIR or TRUEUP_CACHE.",
+            "Free some space, or name folders on another disk in TMPDIR and TRUEUP_CACHE.",
         )

@@ -89,7 +89,15 @@ def _in_use(home: Path) -> Iterator[None]:
 
 
 def temporary_home() -> Path:
-    """A fresh temporary folder in which servers can live; the caller removes it."""
-    home = Path(tempfile.mkdtemp(prefix="trueup-"))
+    """A fresh temporary folder in which servers can live; the caller removes it.
+
+    Raises:
+        EnvironmentProblem: None can be made.
+    """
+    try:
+        home = Path(tempfile.mkdtemp(prefix="trueup-"))
+    except OSError as problem:
+        what = f"No temporary folder can be made ({problem.strerror})."
+        raise EnvironmentProblem(what, "Name one that you may write in TMPDIR.") from problem
     home.chmod(0o711)  # whoever runs Postgres passes through; each server's folder is private
     return home

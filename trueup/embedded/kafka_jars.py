@@ -8,6 +8,7 @@ that is killed leaves nothing half done that would ever be used.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import shutil
 import tempfile
@@ -151,6 +152,7 @@ def _from_maven() -> Fetched:
             "The jars of Kafka are not in the cache, and jgo, which fetches them, is missing.",
             "Run pip install 'trueup[embedded]', or set KAFKA_BOOTSTRAP.",
         ) from problem
+    logging.getLogger("jgo").setLevel(logging.CRITICAL)  # we say what is wrong, and once
     mirror = maven_mirror(os.environ)
     # None is jgo's own default: Maven Central.
     repositories = {"mirror": mirror} if mirror else settings.repositories or None

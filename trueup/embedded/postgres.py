@@ -63,9 +63,13 @@ class EmbeddedPostgres:
 
     @property
     def url(self) -> str:
-        """The superuser's address of the database, password included."""
+        """The superuser's address of the database, password included.
+
+        It has no TLS and says so, for a PGSSLMODE of the user's speaks of other servers.
+        """
         password = (self.folder / "password").read_text(encoding="ascii").strip()
-        return f"postgresql://{SUPERUSER}:{password}@{LOOPBACK}:{self.port}/{DATABASE}"
+        address = f"{SUPERUSER}:{password}@{LOOPBACK}:{self.port}/{DATABASE}"
+        return f"postgresql://{address}?sslmode=disable"
 
     @property
     def pid(self) -> int:

@@ -23,6 +23,7 @@ from trueup.embedded.folders import home_folder, postgres_folder, private_folder
 from trueup.embedded.java import find_java
 from trueup.embedded.kafka import EmbeddedKafka
 from trueup.embedded.kafka_jars import JARS, KAFKA_VERSION, fetch_jars, jars_folder
+from trueup.embedded.ports import asked_port
 from trueup.embedded.postgres import EmbeddedPostgres
 from trueup.embedded.postgres_binaries import find_postgres
 from trueup.embedded.problems import EnvironmentProblem
@@ -31,6 +32,9 @@ DISK_MB_MIN = 500
 
 Say = Callable[[str, float], None]
 """Told of each step: what was chosen, and the seconds it took."""
+
+Prepare = Callable[[str], None]
+"""Given the database's address once it takes connections, while Kafka is still starting."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,7 @@ def servers(
     postgres_port: int | None = None,
     throwaway: bool | None = None,
     free: FreeBytes = free_bytes,
+    prepare: Prepare | None = None,
 ) -> Iterator[Servers]:
     """Kafka and Postgres are ready inside the block and, if they are ours, gone after it.
 
@@ -81,6 +86,7 @@ def servers(
         throwaway: Data are removed afterwards and nothing waits for the disk; the default
             without a folder.
         free: How much space a disk has.
+        prepare: Makes the database ready; it costs no time of its own then, for Kafka is slower.
 
     Raises:
         EnvironmentProblem: Something is missing on this machine; nothing is left running.
@@ -88,9 +94,13 @@ def servers(
     bootstrap, url = os.environ.get("KAFKA_BOOTSTRAP"), os.environ.get("DATABASE_URL")
     if bootstrap and url:
         _say_given(say, bootstrap, url)
+        _prepared(prepare, url, say)
         yield Servers(bootstrap, url, None, None)
         return
     refuse_windows()
+    for port, server in ((kafka_port, "Kafka"), (postgres_port, "Postgres")):
+        if port is not None:
+            asked_port(port, server)
     is_throwaway = folder is None if throwaway is None else throwaway
     with home_folder(folder) as home:
         enough_disk(home, DISK_MB_MIN, free)
@@ -99,8 +109,10 @@ def servers(
         try:
             kafka, postgres = start.both(
                 None if bootstrap else start.kafka(kafka_port),
-                None if url else start.postgres(postgres_port),
+                None if url else start.postgres(postgres_port, prepare),
             )
+            if url:
+                _prepared(prepare, url, say)
             yield Servers(
                 bootstrap or (kafka.bootstrap if kafka else ""),
                 url or (postgres.url if postgres else ""),
@@ -176,12 +188,13 @@ class _Start:
 
         return start
 
-    def postgres(self, port: int | None) -> Callable[[], EmbeddedPostgres]:
+    def postgres(self, port: int | None, prepare: Prepare | None) -> Callable[[], EmbeddedPostgres]:
         """What starts a Postgres; whether one can be had is known before anything is fetched."""
         postgres = postgres_in(self._home, port=port, throwaway=self._throwaway)
 
         def start() -> EmbeddedPostgres:
             self._started(postgres, lambda: f"{postgres.binaries} on 127.0.0.1:{postgres.port}")
+            _prepared(prepare, postgres.url, self._say)
             return postgres
 
         return start
@@ -237,6 +250,13 @@ def _major_of(data: Path) -> int | None:
     """Which Postgres wrote the data folder; None before there is one."""
     version = data / "PG_VERSION"
     return int(version.read_text(encoding="ascii")) if version.exists() else None
+
+
+def _prepared(prepare: Prepare | None, url: str, say: Say) -> None:
+    if prepare is not None:
+        began = time.monotonic()
+        prepare(url)
+        say("schema", time.monotonic() - began)
 
 
 def _say_given(say: Say, bootstrap: str | None, url: str | None) -> None:
