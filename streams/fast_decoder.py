@@ -17,6 +17,8 @@ from agents_topics.identifiers import is_uuid
 from tables.structs import struct_of
 
 KEYS_MAX = 200_000
+MINUTES_MAX = 100_000
+MILLISECONDS_LENGTH = len("2026-01-05T00:00:00.001Z")
 DEPTH_MAX = 60
 DEEP_BYTES_MIN = 400
 """What is shorter cannot be as deep as the contract's decoder refuses (200)."""
@@ -44,17 +46,16 @@ class FastDecoder:
             text = self._keys.get(key) or self._new_key(key, event.tenant_id, event.conversation_id)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return self._slowly(key, value)
-        tenant_id, conversation_id, at = event.tenant_id, event.conversation_id, event.occurred_at
+        at = event.occurred_at
+        minute_ms, rest_ms = _minutes_ms.get(at[:17]), _rests_ms.get(at[17:])
+        at_ms = minute_ms + rest_ms if minute_ms is not None and rest_ms is not None else _to_ms(at)
         if (
-            text != f"{tenant_id}/{conversation_id}"
-            or not _PLAIN_TIME(at)
+            at_ms is None
+            or text != f"{event.tenant_id}/{event.conversation_id}"
             or (event.metadata is not None and not _is_harmless(event.metadata))
         ):
             return self._slowly(key, value)
-        try:
-            return Decoded(text, to_ms(at), event)
-        except ValueError:
-            return self._slowly(key, value)
+        return Decoded(text, at_ms, event)
 
     def _new_key(self, key: bytes, tenant_id: str, conversation_id: str) -> str:
         """The key's text, once key and parts were found good; empty where they are not."""
@@ -73,6 +74,27 @@ class FastDecoder:
         assert type(decoded) is Decoded
         event = msgspec.convert(decoded.event, self._struct, from_attributes=True)
         return decoded._replace(event=event)
+
+
+_minutes_ms: dict[str, int] = {}
+_rests_ms: dict[str, int] = {}
+"""Times already read, in two parts: up to the minute, and seconds with milliseconds."""
+
+
+def _to_ms(at: str) -> int | None:
+    """The time of a plain timestamp, remembered in its parts; None where it is not plain."""
+    if not _PLAIN_TIME(at):
+        return None
+    try:
+        at_ms, minute_ms = to_ms(at), to_ms(at[:17] + "00Z")
+    except ValueError:
+        return None
+    if len(_minutes_ms) >= MINUTES_MAX:
+        _minutes_ms.clear()
+    _minutes_ms[at[:17]] = minute_ms
+    if len(at) <= MILLISECONDS_LENGTH:
+        _rests_ms[at[17:]] = at_ms - minute_ms
+    return at_ms
 
 
 def _is_harmless(metadata: dict[str, Any]) -> bool:

@@ -148,13 +148,14 @@ class ResolverWork(StatefulWork):
         await self._commit(step)
 
     def _admit(self, topic: str, records: Sequence[ConsumerRecord]) -> None:
-        admit, decode = self.resolver.admit, self._decoders[topic].decode
+        decode = self._decoders[topic].decode
         decoded = [decode(record.key, record.value) for record in records]
-        strangers = self._strangers(records)
-        for record, event in zip(records, decoded, strict=True):
-            if strangers and record.key in strangers and type(event) is Decoded:
-                event = Malformed("wrong_partition", "its producer does not partition by murmur2")
-            admit(topic, record, event)
+        if strangers := self._strangers(records):
+            stray = Malformed("wrong_partition", "its producer does not partition by murmur2")
+            for index, record in enumerate(records):
+                if record.key in strangers and isinstance(decoded[index], Decoded):
+                    decoded[index] = stray
+        self.resolver.admit(topic, records, decoded)
 
     def _strangers(self, records: Sequence[ConsumerRecord]) -> set[bytes]:
         """Keys that murmur2 puts elsewhere, looked at once a new key."""

@@ -15,6 +15,7 @@ differs; a conversation that is full -> dead letter; else admitted.
 import heapq
 from bisect import bisect_left, insort
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from sys import intern
 from typing import Any, Literal, Protocol
@@ -36,7 +37,7 @@ from tables.outcome_join import (
     expired,
 )
 from tables.outcome_record import carried_of, unpublished, with_verdict
-from tables.remembered_ids import MINUTE_MS, RememberedIds
+from tables.remembered_ids import MINUTE_MS, Id, RememberedIds
 from tables.resolver_rows import (
     action_key,
     action_of,
@@ -52,8 +53,6 @@ HELD_PER_CONVERSATION_MAX = 10_000
 
 ACTIONS, INTERACTIONS = AGENT_ACTIONS.name, AGENT_INTERACTIONS.name
 JOINED = (ACTIONS, INTERACTIONS)
-
-Class = Literal["admitted", "ignored", "duplicate", "late", "dead"]
 
 
 class LogRecord(Protocol):
@@ -120,49 +119,57 @@ class OutcomeResolver:
 
     # ---- the step ------------------------------------------------------------------------------
 
-    def admit(self, topic: str, record: LogRecord, decoded: Decoded | Malformed) -> Class:
-        """Decides once what a record is, and takes it in if it is admitted."""
-        if type(decoded) is Malformed:
-            return self._refuse(topic, record, decoded.reason, decoded.detail)
-        assert type(decoded) is Decoded
-        key, at_ms, event = decoded
-        time, broker_ms = self.times.topics[topic], record.timestamp
-        if at_ms > broker_ms + FUTURE_MS_MAX:
-            detail = f"occurred_at {event.occurred_at} is ahead"
-            return self._refuse(topic, record, "future", detail)
+    def admit(
+        self, topic: str, records: Sequence[LogRecord], decoded: Sequence[Decoded | Malformed]
+    ) -> None:
+        """Decides once what each record of a topic is, in log order, and takes in the admitted."""
+        is_action, policy, times, ids = topic == ACTIONS, self.policy, self.times, self._ids[topic]
+        time, kinds, held_ids = times.topics[topic], policy.kinds, ids.held
+        grace_ms, admitted, ignored = time.grace_ms, 0, 0
         rules: tuple[OutcomeRule, ...] = ()
-        if topic == ACTIONS:
-            rules = self.policy.version_at(at_ms).rules_of(event.action_type, event.outcome_type)
-            if not rules:
-                reason = "unknown_outcome_type" if event.outcome_type else "unknown_action_type"
-                named = event.outcome_type or event.action_type
-                return self._refuse(topic, record, reason, f"the policy does not know {named!r}")
-        log_ms, pushed_ms = time.log_ms, time.pushed_ms
-        self.times.on_record(time, at_ms, broker_ms)
-        if at_ms + time.grace_ms <= log_ms:
-            return self._late(topic, record, decoded, "behind", log_ms)
-        if at_ms + time.grace_ms <= pushed_ms:
-            return self._late(topic, record, decoded, "after_silence", pushed_ms)
-        if topic == INTERACTIONS and event.kind not in self.policy.kinds:
-            return self._count(topic, "ignored")
-        ids, seen = self._ids[topic], (key, event.event_id)
-        is_copy = ids.is_copy(seen, event, log_ms if log_ms > pushed_ms else pushed_ms)
-        if is_copy:
-            return self._count(topic, "duplicate")
-        if is_copy is False:
-            return self._refuse(topic, record, "conflict", "this event_id came with another body")
-        conversation = self._conversations.get(key)
-        if conversation is None:
-            conversation = self._conversations[key] = Conversation(key)
-        problem = (
-            self._on_action(conversation, at_ms, event, rules)
-            if topic == ACTIONS
-            else self._on_interaction(conversation, at_ms, event, broker_ms)
-        )
-        if problem:
-            return self._refuse(topic, record, *problem)
-        ids.add(seen, at_ms, event)
-        return self._count(topic, "admitted")
+        for record, one in zip(records, decoded, strict=True):
+            if isinstance(one, Malformed):
+                self._refuse(topic, record, one.reason, one.detail)
+                continue
+            key, at_ms, event = one
+            broker_ms = record.timestamp
+            if at_ms > broker_ms + FUTURE_MS_MAX:
+                self._refuse(topic, record, "future", f"occurred_at {event.occurred_at} is ahead")
+                continue
+            if is_action:
+                rules = policy.version_at(at_ms).rules_of(event.action_type, event.outcome_type)
+                if not rules:
+                    self._refuse_type(record, event)
+                    continue
+            log_ms, pushed_ms = time.log_ms, time.pushed_ms
+            times.on_record(time, at_ms, broker_ms)
+            if at_ms + grace_ms <= log_ms:
+                self._late(topic, record, one, "behind", log_ms)
+                continue
+            if at_ms + grace_ms <= pushed_ms:
+                self._late(topic, record, one, "after_silence", pushed_ms)
+                continue
+            if not is_action and event.kind not in kinds:
+                ignored += 1
+                continue
+            seen = (key, event.event_id)
+            if seen in held_ids and self._is_copy(topic, record, seen, event, log_ms, pushed_ms):
+                continue
+            conversation = self._conversations.get(key)
+            if conversation is None:
+                conversation = self._conversations[key] = Conversation(key)
+            problem = (
+                self._on_action(conversation, at_ms, event, rules)
+                if is_action
+                else self._on_interaction(conversation, at_ms, event, broker_ms)
+            )
+            if problem:
+                self._refuse(topic, record, *problem)
+                continue
+            ids.add(seen, at_ms, event)
+            admitted += 1
+        self.counts[topic, "admitted"] += admitted
+        self.counts[topic, "ignored"] += ignored
 
     def finish(self) -> Step:
         """Ends the step: settles, decides, forgets; returns all that must be written."""
@@ -178,13 +185,26 @@ class OutcomeResolver:
 
     # ---- admission -----------------------------------------------------------------------------
 
-    def _count(self, topic: str, record_class: Class) -> Class:
-        self.counts[topic, record_class] += 1
-        return record_class
-
-    def _refuse(self, topic: str, record: LogRecord, reason: str, detail: str) -> Class:
+    def _refuse(self, topic: str, record: LogRecord, reason: str, detail: str) -> None:
+        self.times.topics[topic].on_any(record.timestamp)
         self._step.refused.append(Refused(topic, record, reason, detail))
-        return self._count(topic, "dead")
+        self.counts[topic, "dead"] += 1
+
+    def _refuse_type(self, record: LogRecord, event: Action) -> None:
+        reason = "unknown_outcome_type" if event.outcome_type else "unknown_action_type"
+        named = event.outcome_type or event.action_type
+        self._refuse(ACTIONS, record, reason, f"the policy does not know {named!r}")
+
+    def _is_copy(
+        self, topic: str, record: LogRecord, seen: Id, event: Any, log_ms: int, pushed_ms: int
+    ) -> bool:
+        """Whether a record with a remembered id was dealt with: a duplicate, or a dead letter."""
+        is_copy = self._ids[topic].is_copy(seen, event, max(log_ms, pushed_ms))
+        if is_copy:
+            self.counts[topic, "duplicate"] += 1
+        elif is_copy is False:
+            self._refuse(topic, record, "conflict", "this event_id came with another body")
+        return is_copy is not None
 
     def _late(
         self,
@@ -193,7 +213,7 @@ class OutcomeResolver:
         decoded: Decoded,
         reason: Literal["behind", "after_silence"],
         compared_ms: int,
-    ) -> Class:
+    ) -> None:
         event = decoded.event
         self._step.late.append(
             LateEvent(
@@ -209,7 +229,7 @@ class OutcomeResolver:
                 grace_ms=self.times.topics[topic].grace_ms,
             )
         )
-        return self._count(topic, "late")
+        self.counts[topic, "late"] += 1
 
     def _on_action(
         self, conversation: Conversation, at_ms: int, event: Action, rules: tuple[OutcomeRule, ...]

@@ -30,13 +30,14 @@ class RememberedIds:
     def __init__(self, topic: str, grace_ms: int) -> None:
         self._topic = topic
         self._grace_ms = grace_ms
-        self._held: dict[Id, tuple[int, Any]] = {}
+        self.held: dict[Id, tuple[int, Any]] = {}
+        """By id its time, and the event or, once it is logged, its fingerprint."""
         self._by_minute: dict[int, list[Id]] = defaultdict(list)
         self._chunks: dict[int, int] = {}
         self._new: dict[Id, None] = {}
 
     def __len__(self) -> int:
-        return len(self._held)
+        return len(self.held)
 
     def is_copy(self, seen: Id, event: Any, time_ms: int) -> bool | None:
         """Whether the event repeats a remembered one; None where the id is not remembered.
@@ -44,7 +45,7 @@ class RememberedIds:
         An id is remembered until its own copies are late by rule, exactly: what lies longer in the
         state than that must not decide, or batch cuts would.
         """
-        held = self._held.get(seen)
+        held = self.held.get(seen)
         if held is None or held[0] + self._grace_ms <= time_ms:
             return None
         # By fingerprints alone: 1, 1.0 and true are equal as values but not as they are logged.
@@ -53,7 +54,7 @@ class RememberedIds:
 
     def add(self, seen: Id, at_ms: int, event: Any) -> None:
         """Remembers an admitted event."""
-        self._held[seen] = (at_ms, event)
+        self.held[seen] = (at_ms, event)
         self._new[seen] = None
 
     def finish(self, now_ms: int, changes: dict[bytes, Any]) -> None:
@@ -64,16 +65,16 @@ class RememberedIds:
         minute_now = now_ms // MINUTE_MS
         for minute in [m for m in self._by_minute if m <= minute_now]:
             for seen in self._by_minute.pop(minute):
-                held = self._held.get(seen)
+                held = self.held.get(seen)
                 if held is not None and self._minute_of(held[0]) <= minute_now:
-                    del self._held[seen]
+                    del self.held[seen]
             for number in range(self._chunks.pop(minute, 0)):
                 changes[self._key(minute, number)] = None
         self._log_new(minute_now, changes)
 
     def _log_new(self, minute_now: int, changes: dict[bytes, Any]) -> None:
         rows: dict[int, list[tuple[Id, int, str]]] = defaultdict(list)
-        held = self._held
+        held = self.held
         for seen in self._new:
             if seen not in held:
                 continue
@@ -97,7 +98,7 @@ class RememberedIds:
         self._chunks[minute] = max(number + 1, self._chunks.get(minute, 0))
         for (key, event_id), at_ms, digest in chunk:
             seen: Id = (intern(key), event_id)
-            self._held[seen] = max((at_ms, digest), self._held.get(seen, (at_ms, digest)))
+            self.held[seen] = max((at_ms, digest), self.held.get(seen, (at_ms, digest)))
             self._by_minute[minute].append(seen)
 
     def _minute_of(self, at_ms: int) -> int:

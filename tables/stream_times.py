@@ -36,11 +36,8 @@ class TopicTime:
         now_ms = self.now_ms
         return now_ms - self.grace_ms if now_ms > NEVER_MS else NEVER_MS
 
-    def on_record(self, at_ms: int, broker_ms: int) -> None:
-        """A record that passed the first step of admission has moved the time."""
-        capped_ms = at_ms if at_ms < broker_ms else broker_ms
-        if capped_ms > self.log_ms:
-            self.log_ms = capped_ms
+    def on_any(self, broker_ms: int) -> None:
+        """A record came, whatever it is: the topic is not silent."""
         self.broker_ms = broker_ms
         self.silent_from_ms = NEVER_MS
 
@@ -78,12 +75,15 @@ class StreamTimes:
 
     def on_record(self, topic: TopicTime, at_ms: int, broker_ms: int) -> None:
         """A record that passed the first step of admission was seen in `topic`."""
-        capped_ms = min(at_ms, broker_ms)
+        capped_ms = at_ms if at_ms < broker_ms else broker_ms
         if self.first_ms == NEVER_MS or capped_ms < self.first_ms:
             self.first_ms = capped_ms
         if self.first_broker_ms == NEVER_MS:
             self.first_broker_ms = broker_ms
-        topic.on_record(at_ms, broker_ms)
+        if capped_ms > topic.log_ms:
+            topic.log_ms = capped_ms
+        topic.broker_ms = broker_ms
+        topic.silent_from_ms = NEVER_MS
 
     def on_clock(self, until_ms: int) -> None:
         """A clock record lets every topic's time jump."""

@@ -41,8 +41,8 @@ class Worker:
         at = to_ms(event.occurred_at)
         self.resolver.admit(
             topic,
-            SimpleNamespace(offset=offset, timestamp=self.now),
-            Decoded(key.decode(), at, event),
+            [SimpleNamespace(offset=offset, timestamp=self.now)],
+            [Decoded(key.decode(), at, event)],
         )
 
     def finish(self):

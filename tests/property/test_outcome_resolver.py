@@ -153,7 +153,7 @@ def run(resolver, merged, cuts, restarts):
             oracle.to_ms(event.occurred_at),
             event,
         )
-        resolver.admit(topic, Record(record.offset, record.timestamp), decoded)
+        resolver.admit(topic, [Record(record.offset, record.timestamp)], [decoded])
         if index in cuts:
             finish()
             if index in restarts:

@@ -57,7 +57,6 @@ def resolved(world: Workload, partition_count: int, batch: int = 500) -> Result:
     policy, grace = load_policy(None), {ACTIONS: GRACE_MS, INTERACTIONS: GRACE_MS}
     resolvers = [OutcomeResolver(n, policy, grace) for n in range(partition_count)]
     keys = [record.key or b"" for record in world.records]
-    classes: Counter[str] = Counter()
     reasons: Counter[str] = Counter()
     outcomes: dict[str, Outcome] = {}
 
@@ -73,7 +72,7 @@ def resolved(world: Workload, partition_count: int, batch: int = 500) -> Result:
         zip(world.records, partitions_of(keys, partition_count), strict=True)
     ):
         decoded = DECODERS[record.topic].decode(record.key, record.value)
-        classes[resolvers[n].admit(record.topic, Logged(offset, BROKER_MS), decoded)] += 1
+        resolvers[n].admit(record.topic, [Logged(offset, BROKER_MS)], [decoded])
         if offset % batch == batch - 1:
             finish()
     finish()
@@ -81,6 +80,11 @@ def resolved(world: Workload, partition_count: int, batch: int = 500) -> Result:
         resolver.times.on_clock(to_ms(world.clock_until))
     finish()
     unmatched = sum(r.counts["interactions", "unmatched"] for r in resolvers)
+    classes = Counter[str]()
+    for resolver in resolvers:
+        for (topic, record_class), count in resolver.counts.items():
+            if topic in (ACTIONS, INTERACTIONS):
+                classes[record_class] += count
     return Result(classes, reasons, outcomes, sum(r.open_count for r in resolvers), unmatched)
 
 

@@ -59,6 +59,8 @@ class Judge:
                 self.report.differ(told(place), LATE_EVENTS, "one class", "late and dead")
             if isinstance(found, Broken):
                 self._check_broken(place, record, found, entry, letter)
+                self.time.move_to(record.offset, record.timestamp if self.is_plain else None)
+                self.time.on_any(record.timestamp)
                 self.counts["dead"] += 1
                 continue
             if letter is not None:

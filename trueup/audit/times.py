@@ -104,8 +104,13 @@ class TopicTime:
     def on_record(self, capped_ms: int, broker_ms: int) -> None:
         """A record has passed the first step of admission."""
         self.log_ms = max(self.log_ms, capped_ms)
+        self.on_any(broker_ms)
+
+    def on_any(self, broker_ms: int) -> None:
+        """A record came, whatever it is: silence is counted from here."""
         self._broker_ms = broker_ms
-        self._stood_ms = self.furthest_ms
+        if self.furthest_ms > NEVER_MS:
+            self._stood_ms = self.furthest_ms
 
     def on_time(self, at_ms: int) -> None:
         """A record of that time was not late."""
