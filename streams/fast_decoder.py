@@ -7,6 +7,7 @@ decoder, which alone says what is wrong. A property test holds the two equal on 
 
 import json
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -36,6 +37,7 @@ class FastDecoder:
         self._read = msgspec.json.Decoder(self._struct).decode
         self._decode_slowly = Decoder(event_type).decode
         self._keys: dict[bytes, str] = {}
+        self._new_keys: list[bytes] = []
 
     def decode(self, key: bytes | None, value: bytes | None) -> Decoded | Malformed:
         """The event of a record, or why there is none; the same as the contract's decoder says."""
@@ -57,6 +59,16 @@ class FastDecoder:
             return self._slowly(key, value)
         return Decoded(text, at_ms, event)
 
+    def take_new_keys(self) -> set[bytes]:
+        """The keys of good records that were new since this was last asked."""
+        new, self._new_keys = set(self._new_keys), []
+        return new
+
+    def forget(self, keys: Iterable[bytes]) -> None:
+        """These keys are new when they come again."""
+        for key in keys:
+            self._keys.pop(key, None)
+
     def _new_key(self, key: bytes, tenant_id: str, conversation_id: str) -> str:
         """The key's text, once key and parts were found good; empty where they are not."""
         text = f"{tenant_id}/{conversation_id}"
@@ -65,6 +77,7 @@ class FastDecoder:
         if len(self._keys) >= KEYS_MAX:
             self._keys.clear()
         self._keys[key] = text
+        self._new_keys.append(key)
         return text
 
     def _slowly(self, key: bytes | None, value: bytes | None) -> Decoded | Malformed:
@@ -72,6 +85,9 @@ class FastDecoder:
         if type(decoded) is Malformed:
             return decoded
         assert type(decoded) is Decoded
+        assert key is not None
+        if key not in self._keys:
+            self._new_keys.append(key)
         event = msgspec.convert(decoded.event, self._struct, from_attributes=True)
         return decoded._replace(event=event)
 

@@ -37,7 +37,6 @@ from tables.outcome_resolver import (
 from tables.stream_times import NEVER_MS, TopicTime
 
 PROMISE_S = 1.0
-KNOWN_KEYS_MAX = 200_000
 CONTROL = topics.CONTROL.name
 
 encode = msgspec.json.Encoder().encode
@@ -62,7 +61,6 @@ class ResolverWork(StatefulWork):
             topics.AGENT_ACTIONS.name: FastDecoder(Action),
             topics.AGENT_INTERACTIONS.name: FastDecoder(Interaction),
         }
-        self._known_keys: set[bytes] = set()
         self._barrier: dict[str, int] | None = None
         self.resolver = self._empty()
         self.task: Task | None = None
@@ -148,27 +146,25 @@ class ResolverWork(StatefulWork):
         await self._commit(step)
 
     def _admit(self, topic: str, records: Sequence[ConsumerRecord]) -> None:
-        decode = self._decoders[topic].decode
+        decoder = self._decoders[topic]
+        decode = decoder.decode
         decoded = [decode(record.key, record.value) for record in records]
-        if strangers := self._strangers(records):
+        if strangers := self._strangers(decoder):
             stray = Malformed("wrong_partition", "its producer does not partition by murmur2")
             for index, record in enumerate(records):
                 if record.key in strangers and isinstance(decoded[index], Decoded):
                     decoded[index] = stray
         self.resolver.admit(topic, records, decoded)
 
-    def _strangers(self, records: Sequence[ConsumerRecord]) -> set[bytes]:
-        """Keys that murmur2 puts elsewhere, looked at once a new key."""
-        known = self._known_keys
-        new = {record.key for record in records if record.key and record.key not in known}
+    def _strangers(self, decoder: FastDecoder) -> set[bytes]:
+        """Keys that murmur2 puts elsewhere, looked at when they are new to the decoder."""
+        new = decoder.take_new_keys()
         if not new:
-            return set()
+            return new
         keys = list(new)
         found = partitions_of(keys, self.tools.partition_count)
         strangers = {k for k, p in zip(keys, found, strict=True) if p != self.partition}
-        if len(known) > KNOWN_KEYS_MAX:
-            known.clear()
-        known |= new - strangers
+        decoder.forget(strangers)
         return strangers
 
     def _on_control(self, records: Sequence[ConsumerRecord], problems: list[Refused]) -> None:

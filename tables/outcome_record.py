@@ -39,30 +39,18 @@ def unpublished(
     """
     tenant_id, _, conversation_id = key.partition("/")
     rep_id, agent_id, agent_version, model, cost_usd, latency_ms, metadata = carried
-    return OutcomeRecord(
+    at_ms = action.at_ms
+    return _revised(
+        _template(rule, version, action_type),
         id=outcome_id_of(tenant_id, conversation_id, action.action_id, rule.type),
         tenant_id=intern(tenant_id),
         conversation_id=conversation_id,
         action_id=action.action_id,
-        action_type=intern(action_type),
-        outcome_type=rule.type,
         predicted_confidence=confidence,
         confidence_source=intern(confidence_source),
-        status="pending",
-        score=None,
-        signal_source=None,
-        decided_by=None,
-        created_at_ms=action.at_ms,
-        window_expires_at_ms=action.at_ms + rule.window_ms,
-        settled_at_ms=action.at_ms + rule.settle_after_ms,
-        resolved_at_ms=None,
-        known_at_ms=None,
-        revision=0,
-        is_settled=False,
-        calibrates=rule.calibrates,
-        is_lead=None,
-        expired_counts=rule.confidence_means == "success_in_window",
-        policy_version=intern(version),
+        created_at_ms=at_ms,
+        window_expires_at_ms=at_ms + rule.window_ms,
+        settled_at_ms=at_ms + rule.settle_after_ms,
         deal_stage=action.stage,
         interaction_count=action.count,
         rep_id=rep_id and intern(rep_id),
@@ -73,6 +61,41 @@ def unpublished(
         latency_ms=latency_ms,
         metadata=metadata,
     )
+
+
+_templates: dict[tuple[str, str, str], Outcome] = {}
+
+
+def _template(rule: OutcomeRule, version: str, action_type: str) -> Outcome:
+    """What the rule alone says of an outcome; the version names the rule."""
+    template = _templates.get((version, action_type, rule.type))
+    if template is None:
+        template = _templates[version, action_type, rule.type] = OutcomeRecord(
+            id="",
+            tenant_id="",
+            conversation_id="",
+            action_id="",
+            action_type=action_type,
+            outcome_type=rule.type,
+            predicted_confidence=0.0,
+            confidence_source="",
+            status="pending",
+            score=None,
+            signal_source=None,
+            decided_by=None,
+            created_at_ms=0,
+            window_expires_at_ms=0,
+            settled_at_ms=0,
+            resolved_at_ms=None,
+            known_at_ms=None,
+            revision=0,
+            is_settled=False,
+            calibrates=rule.calibrates,
+            is_lead=None,
+            expired_counts=rule.confidence_means == "success_in_window",
+            policy_version=version,
+        )
+    return template
 
 
 def with_verdict(

@@ -1,0 +1,56 @@
+"""Records of a producer that partitions by something else than murmur2, in any batch."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+
+from agents_topics.identifiers import key_of
+from agents_topics.policy import load_policy
+from agents_topics.topics import TOPICS
+from streams.partitioner import partitions_of
+from streams.resolve_outcomes import ResolverSettings, ResolverWork
+from tables.outcome_resolver import ACTIONS, INTERACTIONS
+
+TENANT = "a47951f0-e4ec-5f4c-8d0b-bc4430f8fee5"
+GRACE = {ACTIONS: 3_600_000, INTERACTIONS: 3_600_000}
+
+
+@pytest.fixture
+def work():
+    tools = SimpleNamespace(names={t.name: t.name for t in TOPICS}, partition_count=4)
+    return ResolverWork(0, tools, ResolverSettings(load_policy(None), GRACE, 10_000))
+
+
+def conversations(partition, count):
+    names = [f"c{number}" for number in range(400)]
+    found = partitions_of([key_of(TENANT, name).encode() for name in names], 4)
+    return [name for name, at in zip(names, found, strict=True) if at == partition][:count]
+
+
+def record(number, conversation, zone):
+    body = {
+        "event_id": f"e{number}",
+        "tenant_id": TENANT,
+        "conversation_id": conversation,
+        "action_type": "send_email",
+        "predicted_confidence": 0.5,
+        "occurred_at": f"2026-01-05T00:00:{number:02d}{zone}",
+    }
+    key = key_of(TENANT, conversation).encode()
+    return SimpleNamespace(
+        offset=number, timestamp=1_900_000_000_000, key=key, value=json.dumps(body).encode()
+    )
+
+
+@pytest.mark.parametrize("zone", ["Z", "+00:00"])
+def test_a_stranger_is_refused_in_every_batch_and_its_neighbours_are_not(work, zone):
+    (own,), (other,) = conversations(0, 1), conversations(1, 1)
+    for first in (0, 4, 8):
+        records = [record(first + n, c, zone) for n, c in enumerate((own, other, other, own))]
+        work._admit(ACTIONS, records)
+    refused = work.resolver.finish().refused
+
+    assert [one.record.offset for one in refused] == [1, 2, 5, 6, 9, 10]
+    assert {one.reason for one in refused} == {"wrong_partition"}
+    assert work.resolver.counts[ACTIONS, "admitted"] == 6
