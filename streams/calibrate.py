@@ -50,15 +50,17 @@ class CalibratorWork(StatefulWork):
         """There is one topic."""
         return first_queued(queued)
 
-    async def apply(self, batches: Sequence[tuple[str, Sequence[ConsumerRecord]]]) -> None:
-        """One step of the core over the batches, one transaction."""
-        for topic, records in batches:
-            for record in records:
-                if record.key is None:
-                    self.calibrator.on_promise(_decode_promise(record.value))
-                else:
-                    self.calibrator.on_settled(_decode_outcome(record.value))
-            self.offsets[topic] = records[-1].offset + 1
+    def take(self, topic: str, records: Sequence[ConsumerRecord]) -> None:
+        """Records into the core's open step."""
+        for record in records:
+            if record.key is None:
+                self.calibrator.on_promise(_decode_promise(record.value))
+            else:
+                self.calibrator.on_settled(_decode_outcome(record.value))
+        self.offsets[topic] = records[-1].offset + 1
+
+    async def commit(self) -> None:
+        """Ends the core's step: one transaction."""
         step = self.calibrator.finish()
         names, own = self.tools.names, self.partition
         updates = [Out(key.encode(), encode(update)) for key, update in step.updates]

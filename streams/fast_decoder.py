@@ -18,7 +18,7 @@ from agents_topics.identifiers import is_uuid
 from tables.structs import struct_of
 
 KEYS_MAX = 200_000
-MINUTES_MAX = 100_000
+HOURS_MAX = 100_000
 MILLISECONDS_LENGTH = len("2026-01-05T00:00:00.001Z")
 DEPTH_MAX = 60
 DEEP_BYTES_MIN = 400
@@ -48,9 +48,11 @@ class FastDecoder:
             text = self._keys.get(key) or self._new_key(key, event.tenant_id, event.conversation_id)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return self._slowly(key, value)
-        at = event.occurred_at
-        minute_ms, rest_ms = _minutes_ms.get(at[:17]), _rests_ms.get(at[17:])
-        at_ms = minute_ms + rest_ms if minute_ms is not None and rest_ms is not None else _to_ms(at)
+        at, at_ms = event.occurred_at, None
+        try:
+            at_ms = _hours_ms[at[:14]] + _seconds_ms[at[14:19]] + _fractions_ms[at[19:]]
+        except KeyError:
+            at_ms = _to_ms(at)
         if (
             at_ms is None
             or text != f"{event.tenant_id}/{event.conversation_id}"
@@ -92,9 +94,12 @@ class FastDecoder:
         return decoded._replace(event=event)
 
 
-_minutes_ms: dict[str, int] = {}
-_rests_ms: dict[str, int] = {}
-"""Times already read, in two parts: up to the minute, and seconds with milliseconds."""
+_hours_ms: dict[str, int] = {}
+_seconds_ms: dict[str, int] = {}
+_fractions_ms: dict[str, int] = {}
+"""Times already read, in parts: up to the hour's colon, minutes and seconds, `.mmmZ`. Each part
+stood in a good time, so together they are one.
+"""
 
 
 def _to_ms(at: str) -> int | None:
@@ -102,14 +107,15 @@ def _to_ms(at: str) -> int | None:
     if not _PLAIN_TIME(at):
         return None
     try:
-        at_ms, minute_ms = to_ms(at), to_ms(at[:17] + "00Z")
+        at_ms, second_ms, hour_ms = to_ms(at), to_ms(f"{at[:19]}Z"), to_ms(f"{at[:14]}00:00Z")
     except ValueError:
         return None
-    if len(_minutes_ms) >= MINUTES_MAX:
-        _minutes_ms.clear()
-    _minutes_ms[at[:17]] = minute_ms
+    if len(_hours_ms) >= HOURS_MAX:
+        _hours_ms.clear()
+    _hours_ms[at[:14]] = hour_ms
+    _seconds_ms[at[14:19]] = second_ms - hour_ms
     if len(at) <= MILLISECONDS_LENGTH:
-        _rests_ms[at[17:]] = at_ms - minute_ms
+        _fractions_ms[at[19:]] = at_ms - second_ms
     return at_ms
 
 

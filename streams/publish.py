@@ -15,6 +15,7 @@ from streams.task import Busy
 from streams.work import Tools, first_queued
 
 ASK_S = 5.0
+WRITE_RECORDS_MAX = 20_000
 
 
 class PublisherWork:
@@ -27,10 +28,12 @@ class PublisherWork:
         self.tools = tools
         self._sink = sink
         self._offsets: dict[str, int] = {}
+        self._taken: dict[str, list[tuple[int, bytes]]] = {}
         self._ask_at_s = 0.0
 
     async def open(self) -> dict[str, int]:
         """Asks the sink where to go on."""
+        self._taken.clear()
         names = [topic.name for topic in PUBLISHER.reads]
         try:
             self._offsets = dict(await self._sink.next_offsets(self.partition, names))
@@ -42,22 +45,28 @@ class PublisherWork:
         """Any: rows carry versions."""
         return first_queued(queued)
 
-    async def apply(self, batches: Sequence[tuple[str, Sequence[ConsumerRecord]]]) -> None:
-        """Writes all records of a topic in one sink transaction."""
-        by_topic: dict[str, list[tuple[int, bytes]]] = {}
-        for topic, records in batches:
-            held = by_topic.setdefault(topic, [])
-            held += [(record.offset, record.value) for record in records]
-        for topic, rows in by_topic.items():
-            first, following = self._offsets[topic], rows[-1][0] + 1
-            try:
-                await self._sink.write(topic, self.partition, first, following, rows)
-            except SinkBusy as busy:
-                raise Busy(str(busy), busy.retry_after_s) from busy
-            except OffsetMoved as moved:
-                # Another worker was here, or an answer was lost: the sink says where to go on.
-                raise Busy(str(moved), 0) from moved
-            self._offsets[topic] = following
+    def take(self, topic: str, records: Sequence[ConsumerRecord]) -> None:
+        """Keeps what is to be written."""
+        held = self._taken.setdefault(topic, [])
+        held += [(record.offset, record.value) for record in records]
+
+    async def commit(self) -> None:
+        """Writes what was taken of each topic, in few transactions, none of them too long."""
+        taken, self._taken = self._taken, {}
+        for topic, records in taken.items():
+            for begin in range(0, len(records), WRITE_RECORDS_MAX):
+                await self._write(topic, records[begin : begin + WRITE_RECORDS_MAX])
+
+    async def _write(self, topic: str, records: Sequence[tuple[int, bytes]]) -> None:
+        first, following = self._offsets[topic], records[-1][0] + 1
+        try:
+            await self._sink.write(topic, self.partition, first, following, records)
+        except SinkBusy as busy:
+            raise Busy(str(busy), busy.retry_after_s) from busy
+        except OffsetMoved as moved:
+            # Another worker was here, or an answer was lost: the sink says where to go on.
+            raise Busy(str(moved), 0) from moved
+        self._offsets[topic] = following
 
     async def tick(self, is_drained: bool) -> None:
         """With nothing to write, asks now and then whether the sink is there, for readiness."""

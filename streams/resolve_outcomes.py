@@ -31,7 +31,6 @@ from tables.outcome_resolver import (
     FUTURE_MS_MAX,
     JOINED,
     OutcomeResolver,
-    Refused,
     Step,
 )
 from tables.stream_times import NEVER_MS, TopicTime
@@ -132,18 +131,17 @@ class ResolverWork(StatefulWork):
                 return False
         return True
 
-    async def apply(self, batches: Sequence[tuple[str, Sequence[ConsumerRecord]]]) -> None:
-        """One step of the core over the batches, one transaction."""
-        clock_problems: list[Refused] = []
-        for topic, records in batches:
-            if topic == CONTROL:
-                self._on_control(records, clock_problems)
-            else:
-                self._admit(topic, records)
-            self.offsets[topic] = records[-1].offset + 1
-        step = self.resolver.finish()
-        step.refused += clock_problems
-        await self._commit(step)
+    def take(self, topic: str, records: Sequence[ConsumerRecord]) -> None:
+        """Records into the core's open step."""
+        if topic == CONTROL:
+            self._on_control(records)
+        else:
+            self._admit(topic, records)
+        self.offsets[topic] = records[-1].offset + 1
+
+    async def commit(self) -> None:
+        """Ends the core's step: one transaction."""
+        await self._write(self.resolver.finish())
 
     def _admit(self, topic: str, records: Sequence[ConsumerRecord]) -> None:
         decoder = self._decoders[topic]
@@ -167,21 +165,22 @@ class ResolverWork(StatefulWork):
         decoder.forget(strangers)
         return strangers
 
-    def _on_control(self, records: Sequence[ConsumerRecord], problems: list[Refused]) -> None:
+    def _on_control(self, records: Sequence[ConsumerRecord]) -> None:
+        resolver = self.resolver
         for record in records:
             clock = decode_clock(record.value)
             if isinstance(clock, Malformed):
-                problems.append(Refused(CONTROL, record, clock.reason, clock.detail))
+                resolver.refuse(CONTROL, record, clock.reason, clock.detail)
                 continue
             try:
                 until_ms = to_ms(clock.until)
             except ValueError as problem:
-                problems.append(Refused(CONTROL, record, "time", f"until: {problem}"))
+                resolver.refuse(CONTROL, record, "time", f"until: {problem}")
                 continue
             if until_ms > record.timestamp + FUTURE_MS_MAX:
-                problems.append(Refused(CONTROL, record, "future", f"until {clock.until}"))
+                resolver.refuse(CONTROL, record, "future", f"until {clock.until}")
             else:
-                self.resolver.times.on_clock(until_ms)
+                resolver.times.on_clock(until_ms)
 
     # ---- time ----------------------------------------------------------------------------------
 
@@ -193,14 +192,14 @@ class ResolverWork(StatefulWork):
             return
         if times.first_ms == NEVER_MS:
             return
-        broker_now_ms = await self._commit(self.resolver.finish())
+        broker_now_ms = await self._write(self.resolver.finish())
         if is_drained and broker_now_ms > 0:
             silent = [topic for topic in JOINED if await self._has_ended(topic)]
             times.on_silence(silent, broker_now_ms, self._settings.idle_after_ms)
 
     # ---- the transaction -----------------------------------------------------------------------
 
-    async def _commit(self, step: Step) -> int:
+    async def _write(self, step: Step) -> int:
         names = self.tools.names
         outputs: dict[tuple[str, int], list[Out]] = defaultdict(list)
         own = self.partition

@@ -19,6 +19,7 @@ class Settings(BaseSettings):
         idle_after_s: How long a topic is quiet before its time moves by the broker's clock.
         instance_id: A stable name of this worker's slot, for static group membership.
         transactions_per_s: A worker's budget, shared by its tasks.
+        step_records_max: Whoever is behind writes at least after so many records.
         agents: Which agents this worker runs, by name; others run elsewhere in the same group.
     """
 
@@ -32,7 +33,7 @@ class Settings(BaseSettings):
     session_timeout_s: Annotated[float, Field(ge=6, le=60)] = 6.0
     heartbeat_s: Annotated[float, Field(gt=0, le=5)] = 1.0
     transactions_per_s: Annotated[int, Field(ge=1, le=10_000)] = 100
-    step_records_max: Annotated[int, Field(ge=1, le=1_000_000)] = 20_000
+    step_records_max: Annotated[int, Field(ge=1, le=1_000_000)] = 60_000
     web_host: str = "127.0.0.1"
     web_port: Annotated[int, Field(ge=0, le=65_535)] = 6066
     agents: Annotated[tuple[str, ...], NoDecode] = tuple(row.name for row in AGENTS)

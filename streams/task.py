@@ -59,8 +59,12 @@ class Work(Protocol):
         """The topic whose records are applied next; None to wait for more."""
         ...
 
-    async def apply(self, batches: Sequence[tuple[str, Sequence[ConsumerRecord]]]) -> None:
-        """Applies records, all of them or none."""
+    def take(self, topic: str, records: Sequence[ConsumerRecord]) -> None:
+        """Takes records into the open step."""
+        ...
+
+    async def commit(self) -> None:
+        """Ends the step: all that it has taken counts, or none of it."""
         ...
 
     async def tick(self, is_drained: bool) -> None:
@@ -229,18 +233,15 @@ class Task:
         while not self._is_closing:
             if self._gap:
                 raise Busy(f"a batch was lost on the way: {self._gap}", 0)
-            batches = await self._take()
-            if batches:
-                await self.work.apply(batches)
-                for topic, records in batches:
-                    self._queues[topic].next_offset = records[-1].offset + 1
-                self._resume()
+            taken_count = await self._take_step()
+            if taken_count:
+                await self.work.commit()
                 self._failures_in_a_row = 0
             if time.monotonic() >= tick_at_s:
-                await self.work.tick(is_drained=not batches)
+                await self.work.tick(is_drained=not taken_count)
                 await self.measure_lag()
                 tick_at_s = time.monotonic() + TICK_S
-            if not batches and not self._is_closing:
+            if not taken_count and not self._is_closing:
                 self._wake.clear()
                 if not any(self._batches.values()):
                     await self._sleep_until_woken(tick_at_s - time.monotonic())
@@ -249,32 +250,32 @@ class Task:
             else:
                 await asyncio.sleep(0)
 
-    async def _take(self) -> list[tuple[str, list[ConsumerRecord]]]:
-        """The records of the next step: from topic after topic, as the work chooses."""
-        taken: dict[str, list[ConsumerRecord]] = {}
-        order: list[tuple[str, list[ConsumerRecord]]] = []
+    async def _take_step(self) -> int:
+        """Lets the work take batch after batch, as it chooses, while there are any; how many
+        records. Whoever is behind so writes in large steps, in which much comes and goes unwritten.
+        """
         taken_count = 0
-        while taken_count < self._step_records_max:
+        while taken_count < self._step_records_max and not self._is_closing and not self._gap:
             heads = {topic: held[0] for topic, held in self._batches.items() if held}
             topic = await self.work.choose(heads) if heads else None
             if topic is None:
                 break
-            records = self._batches[topic].popleft()
-            fresh = self._queues[topic].next_offset
-            if records[0].offset < fresh:
-                records = [record for record in records if record.offset >= fresh]
-            if records:
-                taken_count += len(records)
-                taken[topic] = records
-                order.append((topic, records))
-                self._queues[topic].next_offset = records[-1].offset + 1
-        return order
+            taken_count += self._take_batch(topic)
+            await asyncio.sleep(0)  # others have their turn, and what was fetched comes in
+        return taken_count
 
-    def _resume(self) -> None:
-        for topic, queue in self._queues.items():
-            if queue.is_paused and self.queued_count(topic) < RESUME_BELOW:
-                queue.is_paused = False
-                self._consumer.resume_partitions({self._tp(topic)})
+    def _take_batch(self, topic: str) -> int:
+        queue = self._queues[topic]
+        records = self._batches[topic].popleft()
+        if records[0].offset < queue.next_offset:
+            records = [record for record in records if record.offset >= queue.next_offset]
+        if records:
+            self.work.take(topic, records)
+            queue.next_offset = records[-1].offset + 1
+        if queue.is_paused and self.queued_count(topic) < RESUME_BELOW:
+            queue.is_paused = False
+            self._consumer.resume_partitions({self._tp(topic)})
+        return len(records)
 
     async def _sleep_until_woken(self, seconds: float) -> None:
         try:

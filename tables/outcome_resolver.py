@@ -129,12 +129,12 @@ class OutcomeResolver:
         rules: tuple[OutcomeRule, ...] = ()
         for record, one in zip(records, decoded, strict=True):
             if isinstance(one, Malformed):
-                self._refuse(topic, record, one.reason, one.detail)
+                self.refuse(topic, record, one.reason, one.detail)
                 continue
             key, at_ms, event = one
             broker_ms = record.timestamp
             if at_ms > broker_ms + FUTURE_MS_MAX:
-                self._refuse(topic, record, "future", f"occurred_at {event.occurred_at} is ahead")
+                self.refuse(topic, record, "future", f"occurred_at {event.occurred_at} is ahead")
                 continue
             if is_action:
                 rules = policy.version_at(at_ms).rules_of(event.action_type, event.outcome_type)
@@ -164,7 +164,7 @@ class OutcomeResolver:
                 else self._on_interaction(conversation, at_ms, event, broker_ms)
             )
             if problem:
-                self._refuse(topic, record, *problem)
+                self.refuse(topic, record, *problem)
                 continue
             ids.add(seen, at_ms, event)
             admitted += 1
@@ -185,15 +185,17 @@ class OutcomeResolver:
 
     # ---- admission -----------------------------------------------------------------------------
 
-    def _refuse(self, topic: str, record: LogRecord, reason: str, detail: str) -> None:
-        self.times.topics[topic].on_any(record.timestamp)
+    def refuse(self, topic: str, record: LogRecord, reason: str, detail: str) -> None:
+        """A record becomes a dead letter; of a joined topic it still ends a silence."""
+        if topic in self.times.topics:
+            self.times.topics[topic].on_any(record.timestamp)
         self._step.refused.append(Refused(topic, record, reason, detail))
         self.counts[topic, "dead"] += 1
 
     def _refuse_type(self, record: LogRecord, event: Action) -> None:
         reason = "unknown_outcome_type" if event.outcome_type else "unknown_action_type"
         named = event.outcome_type or event.action_type
-        self._refuse(ACTIONS, record, reason, f"the policy does not know {named!r}")
+        self.refuse(ACTIONS, record, reason, f"the policy does not know {named!r}")
 
     def _is_copy(
         self, topic: str, record: LogRecord, seen: Id, event: Any, log_ms: int, pushed_ms: int
@@ -203,7 +205,7 @@ class OutcomeResolver:
         if is_copy:
             self.counts[topic, "duplicate"] += 1
         elif is_copy is False:
-            self._refuse(topic, record, "conflict", "this event_id came with another body")
+            self.refuse(topic, record, "conflict", "this event_id came with another body")
         return is_copy is not None
 
     def _late(

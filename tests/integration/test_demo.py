@@ -5,14 +5,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
 pytestmark = pytest.mark.slow
-
-FIRST_OUTCOME_S_MAX, TOOK_S_MAX = 15, 45  # warm: with everything in the cache
-BUSY_PER_CORE = 2
 
 
 def environment():
@@ -31,32 +27,19 @@ def trueup(folder, *arguments, **options):
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
-    """One run of it as the README has it, and the seconds it took."""
-    began_s = time.monotonic()
+    """One run of it as the README has it; how quick it is, `benchmarks.demo` measures."""
     found = trueup(tmp_path_factory.mktemp("demo"), "demo", "--once", "--json")
-    took_s = time.monotonic() - began_s
     assert found.returncode == 0, found.stderr
-    return json.loads(found.stdout), took_s
+    return json.loads(found.stdout)
 
 
 def test_the_demo_is_exact_and_tells_the_agents_apart(demo):
-    summary, _ = demo
-
-    assert summary["ledger_exact"]
-    assert all(summary["outcomes"].values())
-    assert min(summary[n] for n in ("open", "late", "duplicates", "dead_letters")) > 0
+    assert demo["ledger_exact"]
+    assert all(demo["outcomes"].values())
+    assert min(demo[n] for n in ("open", "late", "duplicates", "dead_letters")) > 0
     words = {"well calibrated": "no miscalibration seen"}
-    for agent in summary["agents"]:
+    for agent in demo["agents"]:
         assert agent["verdict"] == words.get(agent["truth"], agent["truth"]), agent
-
-
-def test_with_a_warm_cache_the_demo_is_quick(demo):
-    summary, took_s = demo
-    if os.getloadavg()[0] > BUSY_PER_CORE * os.cpu_count():
-        pytest.skip(f"this machine is busy: {summary['first_outcome_s']} and {took_s:.0f} s")
-
-    assert summary["first_outcome_s"] < FIRST_OUTCOME_S_MAX
-    assert took_s < TOOK_S_MAX
 
 
 def test_a_flipped_row_is_named_by_the_audit(tmp_path):

@@ -39,7 +39,7 @@ async def test_an_idle_publisher_notices_that_its_sink_is_away(work):
 
 
 async def test_an_idle_publisher_begins_anew_where_its_sink_was_set_back(work):
-    await work.apply([])
+    await work.commit()
     await work._sink.write(TOPICS[0], 0, 0, 1, [(0, b"{}")])
 
     with pytest.raises(Busy, match="stands elsewhere"):
