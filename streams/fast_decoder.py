@@ -29,6 +29,10 @@ _LONG_DIGITS = re.compile(r"\d{19}", re.ASCII).search
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]").search
 
 
+_tuple = tuple.__new__
+"""Makes a named tuple in half the time."""
+
+
 class FastDecoder:
     """Reads the records of one topic."""
 
@@ -59,7 +63,7 @@ class FastDecoder:
             or (event.metadata is not None and not _is_harmless(event.metadata))
         ):
             return self._slowly(key, value)
-        return Decoded(text, at_ms, event)
+        return _tuple(Decoded, (text, at_ms, event))
 
     def take_new_keys(self) -> set[bytes]:
         """The keys of good records that were new since this was last asked."""

@@ -81,7 +81,8 @@ class OpenOutcome(msgspec.Struct, eq=False):
 class HeldAction(msgspec.Struct, eq=False):
     """What is kept of an admitted action: open until all its outcomes are settled.
 
-    `end_ms` is when the last of its windows ends, `settle_ms` when the last outcome settles.
+    `end_ms` is when the last of its windows ends, `settle_ms` when the last outcome settles;
+    `has_last`: a later action may take a signal from one of its outcomes (law 5).
     """
 
     conversation: "Conversation"
@@ -93,6 +94,7 @@ class HeldAction(msgspec.Struct, eq=False):
     end_ms: int = 0
     settle_ms: int = 0
     open_count: int = 0
+    has_last: bool = False
     is_touched: bool = False
     is_changed: bool = False
     is_logged: bool = False
@@ -101,8 +103,12 @@ class HeldAction(msgspec.Struct, eq=False):
     def add(self, outcome: OpenOutcome) -> None:
         """Gives the action one of its outcomes."""
         self.outcomes.append(outcome)
-        self.end_ms = max(self.end_ms, outcome.end_ms)
-        self.settle_ms = max(self.settle_ms, outcome.settle_ms)
+        if outcome.end_ms > self.end_ms:
+            self.end_ms = outcome.end_ms
+        if outcome.settle_ms > self.settle_ms:
+            self.settle_ms = outcome.settle_ms
+        if outcome.rule.attribution == "last":
+            self.has_last = True
         self.open_count += not outcome.is_settled
 
 

@@ -252,7 +252,7 @@ class OutcomeResolver:
             )  # fmt: skip
             action.add(OpenOutcome(rule, record, record.window_expires_at_ms, record.settled_at_ms))
         for other in conversation.actions.values():
-            if other.open_count and any(o.rule.attribution == "last" for o in other.outcomes):
+            if other.open_count and other.has_last:
                 self._touch(other)
         self._hold(action)
         self._touch(action)
@@ -270,7 +270,8 @@ class OutcomeResolver:
             return "conversation_full", "10,000 interactions are held"
         held = HeldInteraction(
             at_ms, event.event_id, event.kind, event.action_id, event.deal_stage,
-            event.interaction_count, event.label, _label_score_of(event), known_at_ms,
+            event.interaction_count, event.label, event.label and _label_score_of(event),
+            known_at_ms,
         )  # fmt: skip
         self._hold_interaction(conversation, held)
         for action in conversation.actions.values():
@@ -434,5 +435,6 @@ class OutcomeResolver:
 
 
 def _label_score_of(event: Interaction) -> float | None:
+    """The score that a label brings along."""
     score = event.metadata.get("score") if event.metadata else None
     return float(score) if isinstance(score, int | float) else None
