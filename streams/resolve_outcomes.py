@@ -144,6 +144,13 @@ class ResolverWork(StatefulWork):
         step = self.resolver.finish()
         step.refused += clock_problems
         await self._commit(step)
+        await self._settle_rest()
+
+    async def _settle_rest(self) -> None:
+        """After a jump of time: what one step could not settle, in transactions of its own."""
+        assert self.task
+        while self.resolver.is_settling and not self.task.is_closing:
+            await self._commit(self.resolver.finish())
 
     def _admit(self, topic: str, records: Sequence[ConsumerRecord]) -> None:
         decoder = self._decoders[topic]
@@ -188,12 +195,13 @@ class ResolverWork(StatefulWork):
     async def tick(self, is_drained: bool) -> None:
         """Keeps promising; while topics are silent, lets their times follow the broker's clock."""
         times = self.resolver.times
-        is_unsaid = times.settled_ms > self._promised_ms
-        if not is_drained and not is_unsaid:
+        is_unsaid = self.resolver.settled_ms > self._promised_ms
+        if not is_drained and not is_unsaid and not self.resolver.is_settling:
             return
         if times.first_ms == NEVER_MS:
             return
         broker_now_ms = await self._commit(self.resolver.finish())
+        await self._settle_rest()
         if is_drained and broker_now_ms > 0:
             silent = [topic for topic in JOINED if await self._has_ended(topic)]
             times.on_silence(silent, broker_now_ms, self._settings.idle_after_ms)
@@ -230,7 +238,7 @@ class ResolverWork(StatefulWork):
 
     def _add_promise(self, outputs: dict[tuple[str, int], list[Out]]) -> int | None:
         """At most once a second: everything with a settle time up to now has been written."""
-        settled_ms = self.resolver.times.settled_ms
+        settled_ms = self.resolver.settled_ms
         is_due = time.monotonic() - self._promised_at_s >= PROMISE_S
         if settled_ms <= self._promised_ms or not is_due:
             return None

@@ -147,6 +147,11 @@ class Task:
                 self._log.warning("task_cancelled_at_close")
         self.state = "closed"
 
+    @property
+    def is_closing(self) -> bool:
+        """Whether the open step is the last one."""
+        return self._is_closing
+
     def queued_count(self, topic: str) -> int:
         """How many fetched records wait."""
         return sum(map(len, self._batches[topic]))
