@@ -16,8 +16,8 @@ from aiokafka import ConsumerRecord
 
 from agents_topics import topics
 from agents_topics.codec import Decoded, Malformed, decode_clock
-from agents_topics.events import Action, Interaction, Promise, to_ms
-from agents_topics.policy import Policy
+from agents_topics.events import Action, Interaction, Promise, to_ms, to_timestamp
+from agents_topics.policy import Policy, PolicyVersion
 from agents_topics.roster import RESOLVER
 from streams.changelog import Progress, StateProblem
 from streams.dead_letters import dead_letter_of
@@ -77,22 +77,38 @@ class ResolverWork(StatefulWork):
         self.resolver = self._empty()
         self._promised_ms, self._barrier = NEVER_MS, None
         if progress is not None:
-            self._check_policy(progress)
             _restore_times(self.resolver, progress)
+            self._check_policy(progress)
 
     def restore_row(self, key: bytes, row: Any) -> None:
         """The core knows its rows."""
         self.resolver.restore(key, row)
 
     def _check_policy(self, progress: Progress) -> None:
-        known = self._settings.policy.by_digest
+        """What was in force while the state was made is so in the file, and nothing else was."""
+        begun = {version.digest: version for version in self._begun()}
         for digest in progress.policy:
-            if digest not in known:
+            if digest not in begun:
                 raise StateProblem(
                     f"{self.name}: its state was made under policy version {digest}, which the "
                     "policy file lacks: give it back, and let a change begin at a later time "
                     "(effective_from); another rule for the past is a shadow replay"
                 )
+        for digest, version in begun.items():
+            if digest not in progress.policy:
+                raise StateProblem(
+                    f"{self.name}: the policy file has a version from {version.effective_from} on "
+                    f"({digest}), but events up to {to_timestamp(self._seen_ms())} were judged "
+                    "without it: let it begin later; another rule for the past is a shadow replay"
+                )
+
+    def _begun(self) -> tuple[PolicyVersion, ...]:
+        return self._settings.policy.begun_by(self._seen_ms())
+
+    def _seen_ms(self) -> int:
+        """No record with a later time was judged so far."""
+        topics = self.resolver.times.topics.values()
+        return max(time.now_ms for time in topics) + FUTURE_MS_MAX
 
     # ---- a step --------------------------------------------------------------------------------
 
@@ -258,7 +274,7 @@ class ResolverWork(StatefulWork):
             },
             first_ms=times.first_ms,
             first_broker_ms=times.first_broker_ms,
-            policy=list(self._settings.policy.by_digest),
+            policy=[version.digest for version in self._begun()],
             counts={"/".join(name): count for name, count in self.resolver.counts.items()},
             label_delays={
                 name: (delay.counts, delay.sum_ms)

@@ -126,7 +126,7 @@ class OutcomeResolver:
     ) -> None:
         """Decides once what each record of a topic is, in log order, and takes in the admitted."""
         is_action, policy, times, ids = topic == ACTIONS, self.policy, self.times, self._ids[topic]
-        time, kinds, held_ids = times.topics[topic], policy.kinds, ids.held
+        time, held_ids = times.topics[topic], ids.held
         grace_ms, admitted, ignored = time.grace_ms, 0, 0
         rules: tuple[OutcomeRule, ...] = ()
         for record, one in zip(records, decoded, strict=True):
@@ -151,7 +151,7 @@ class OutcomeResolver:
             if at_ms + grace_ms <= pushed_ms:
                 self._late(topic, record, one, "after_silence", pushed_ms)
                 continue
-            if not is_action and event.kind not in kinds:
+            if not is_action and event.kind not in policy.kinds_at(at_ms):
                 ignored += 1
                 continue
             seen = (key, event.event_id)
