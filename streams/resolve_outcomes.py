@@ -153,7 +153,7 @@ class ResolverWork(StatefulWork):
         clock_problems: list[Refused] = []
         for topic, records in batches:
             if topic == CONTROL:
-                self._on_control(records, clock_problems)
+                clock_problems += self._on_control(records)
             else:
                 self._admit(topic, records)
             self.offsets[topic] = records[-1].offset + 1
@@ -190,7 +190,8 @@ class ResolverWork(StatefulWork):
         decoder.forget(strangers)
         return strangers
 
-    def _on_control(self, records: Sequence[ConsumerRecord], problems: list[Refused]) -> None:
+    def _on_control(self, records: Sequence[ConsumerRecord]) -> list[Refused]:
+        problems: list[Refused] = []
         for record in records:
             clock = decode_clock(record.value)
             if isinstance(clock, Malformed):
@@ -205,6 +206,9 @@ class ResolverWork(StatefulWork):
                 problems.append(Refused(CONTROL, record, "future", f"until {clock.until}"))
             else:
                 self.resolver.times.on_clock(until_ms)
+        self.resolver.counts[CONTROL, "admitted"] += len(records) - len(problems)
+        self.resolver.counts[CONTROL, "dead"] += len(problems)
+        return problems
 
     # ---- time ----------------------------------------------------------------------------------
 
