@@ -275,6 +275,8 @@ def to_ms(occurred_at: str) -> int:
     Raises:
         ValueError: no such day or time.
     """
+    if occurred_at[11:13] == "24":  # some Pythons take it for the next midnight, others do not
+        raise ValueError("hour must be in 0..23")
     return (datetime.fromisoformat(occurred_at) - _EPOCH) // _MILLISECOND
 
 

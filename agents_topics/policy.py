@@ -8,10 +8,9 @@ import hashlib
 import json
 import tomllib
 from bisect import bisect_right
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -25,6 +24,9 @@ HUMAN_LABEL = "human_label"
 
 _STRICT = ConfigDict(extra="forbid")
 
+TypeName = Annotated[str, Field(min_length=1, max_length=50, pattern=r"^[^/\x00-\x1f\x7f-\x9f]+$")]
+"""A type's name is part of keys, where `/` separates."""
+
 
 class PolicyProblem(Exception):
     """The policy file breaks a rule: says file, place and reason."""
@@ -35,8 +37,9 @@ class Signal:
     """An interaction of `kind` means something for an action, if the two events compare so.
 
     `when`: `always`; `stage_above` (its stage ranks above the action's own); `stage_lost` (closed
-    lost or stalled); `count_above` (its interaction_count exceeds the action's own). The kind `*`
-    is any kind that some signal names. A missing field never makes a signal.
+    lost or stalled); `count_above` (its interaction_count exceeds the action's own). In a file the
+    kind `*` is any kind that a signal of the same version names. A missing field never makes a
+    signal.
     """
 
     __pydantic_config__ = _STRICT
@@ -52,7 +55,7 @@ class OutcomeRule:
 
     __pydantic_config__ = _STRICT
 
-    type: Name50
+    type: TypeName
     window_hours: Annotated[int, Field(ge=1, le=24 * 366)]
     signals: tuple[Signal, ...]
     calibrates: bool = False
@@ -73,16 +76,12 @@ class OutcomeRule:
 
     def signals_of(self, kind: str) -> tuple[Signal, ...]:
         """The signals that an interaction of this kind may be."""
-        return self._signals_by_kind.get(kind, self._signals_of_any)
-
-    @cached_property
-    def _signals_of_any(self) -> tuple[Signal, ...]:
-        return tuple(signal for signal in self.signals if signal.kind == "*")
+        return self._signals_by_kind.get(kind, ())
 
     @cached_property
     def _signals_by_kind(self) -> dict[str, tuple[Signal, ...]]:
         return {
-            named.kind: tuple(s for s in self.signals if s.kind in (named.kind, "*"))
+            named.kind: tuple(s for s in self.signals if s.kind == named.kind)
             for named in self.signals
         }
 
@@ -94,7 +93,7 @@ class PolicyVersion:
     __pydantic_config__ = _STRICT
 
     effective_from: Timestamp | None = None
-    action_types: dict[Name50, tuple[OutcomeRule, ...]] = field(default_factory=dict)
+    action_types: dict[TypeName, tuple[OutcomeRule, ...]] = field(default_factory=dict)
 
     @cached_property
     def effective_from_ms(self) -> int:
@@ -103,9 +102,20 @@ class PolicyVersion:
 
     @cached_property
     def digest(self) -> str:
-        """The first 16 hex digits of the SHA-256 of the version's content."""
-        text = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+        """The first 16 hex digits of the SHA-256 of the version's content.
+
+        What is at its default is left out: a rule that a later release adds, with a default that
+        changes nothing, leaves the digests in states and outcomes what they were.
+        """
+        content = _VERSION.dump_python(self, mode="json", exclude_defaults=True)
+        text = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @cached_property
+    def kinds(self) -> frozenset[str]:
+        """Every kind that one of its signals names."""
+        rules = [rule for rules in self.action_types.values() for rule in rules]
+        return frozenset(signal.kind for rule in rules for signal in rule.signals) - {"*"}
 
     def rules_of(self, action_type: str, outcome_type: str | None) -> tuple[OutcomeRule, ...]:
         """The outcomes that an action may have; empty where the policy knows none."""
@@ -137,11 +147,24 @@ class Policy:
         """The versions by digest."""
         return {version.digest: version for version in self.versions}
 
+    def kinds_at(self, at_ms: int) -> frozenset[str]:
+        """The kinds that a version in force by then listens to; all others are ignored.
+
+        An interaction concerns only actions that began by its own time, so what is ignored does
+        not depend on which later versions the file already has.
+        """
+        return self._kinds[bisect_right(self._starts_ms, at_ms) - 1]
+
     @cached_property
-    def kinds(self) -> frozenset[str]:
-        """Every kind that some version listens to; all others are ignored."""
-        named = {signal.kind for rule in self._rules() for signal in rule.signals}
-        return frozenset(named - {"*"} | {HUMAN_LABEL})
+    def _kinds(self) -> list[frozenset[str]]:
+        kinds = accumulate(
+            self.versions, lambda named, v: named | v.kinds, initial=frozenset({HUMAN_LABEL})
+        )
+        return list(kinds)[1:]
+
+    def begun_by(self, at_ms: int) -> tuple[PolicyVersion, ...]:
+        """The versions that are or were in force by then."""
+        return self.versions[: bisect_right(self._starts_ms, at_ms)]
 
     @cached_property
     def settle_after_ms_of(self) -> dict[tuple[str, str, int], int]:
@@ -153,11 +176,6 @@ class Policy:
                     of = (action_type, rule.type, rule.window_ms)
                     longest[of] = max(longest.get(of, 0), rule.settle_after_ms)
         return longest
-
-    def _rules(self) -> Iterable[OutcomeRule]:
-        for version in self.versions:
-            for rules in version.action_types.values():
-                yield from rules
 
 
 DEFAULT_POLICY_TOML = """\
@@ -227,6 +245,10 @@ class _PolicyFile:
     version: Annotated[list[PolicyVersion], Field(min_length=1)]
 
 
+_FILE = TypeAdapter(_PolicyFile)
+_VERSION = TypeAdapter(PolicyVersion)
+
+
 def parse_policy(text: str, name: str = "policy") -> Policy:
     """Policy of a TOML text.
 
@@ -234,7 +256,7 @@ def parse_policy(text: str, name: str = "policy") -> Policy:
         PolicyProblem: the text breaks a rule.
     """
     try:
-        file = TypeAdapter(_PolicyFile).validate_python(tomllib.loads(text))
+        file = _FILE.validate_python(tomllib.loads(text))
     except tomllib.TOMLDecodeError as problem:
         raise PolicyProblem(f"{name}: not TOML: {problem}") from None
     except ValidationError as problem:
@@ -242,13 +264,31 @@ def parse_policy(text: str, name: str = "policy") -> Policy:
         where = ".".join(str(part) for part in first["loc"])
         raise PolicyProblem(f"{name}: {where}: {first['msg']}") from None
     _check_versions(file.version, name)
-    return Policy(tuple(file.version))
+    return Policy(tuple(map(_with_every_kind, file.version)))
+
+
+def _with_every_kind(version: PolicyVersion) -> PolicyVersion:
+    """The version with a signal for each of its kinds in the place of `*`."""
+
+    def spelt(rule: OutcomeRule) -> OutcomeRule:
+        signals = [
+            replace(signal, kind=kind)
+            for signal in rule.signals
+            for kind in (sorted(version.kinds) if signal.kind == "*" else (signal.kind,))
+        ]
+        return replace(rule, signals=tuple(signals))
+
+    types = {name: tuple(map(spelt, rules)) for name, rules in version.action_types.items()}
+    return replace(version, action_types=types)
 
 
 def _check_versions(versions: list[PolicyVersion], name: str) -> None:
     if versions[0].effective_from is not None:
         raise PolicyProblem(f"{name}: the first version is in force from the beginning of time")
-    starts = [version.effective_from_ms for version in versions]
+    try:
+        starts = [version.effective_from_ms for version in versions]
+    except ValueError as problem:
+        raise PolicyProblem(f"{name}: effective_from: {problem}") from None
     if any(later <= earlier for earlier, later in pairwise(starts)):
         raise PolicyProblem(f"{name}: versions must be ordered by effective_from, each later")
     for number, version in enumerate(versions):

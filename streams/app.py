@@ -61,7 +61,9 @@ class WorkerApp(BatchApp):
         await super().on_first_start()
         _tune()
         tools = self.worker.tasks.tools
-        problems = await check_topics(self.connection, tools.partition_count)
+        problems = await check_topics(
+            self.connection, tools.partition_count, self.worker.tasks.longest_ms
+        )
         if problems:
             raise WorkerProblem("; ".join(f"topic {p.topic} {p.reason}" for p in problems))
         await tools.broker.start()
@@ -145,7 +147,8 @@ def from_environment() -> WorkerApp:
     url = secret_of(os.environ, "DATABASE_URL")
     if not url and PUBLISHER.name in settings.agents:
         raise WorkerProblem("DATABASE_URL is not set: give it postgresql://user:password@host/db")
-    return make_app(connection_of(os.environ), settings, PostgresWriter(url or ""))
+    connection = connection_of(os.environ)
+    return make_app(connection, settings, PostgresWriter(url or "", connection.prefix))
 
 
 def __getattr__(name: str) -> WorkerApp:

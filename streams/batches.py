@@ -46,12 +46,13 @@ class Position:
 
     `fetched` is the offset after the last record handed on since the seek, `position` the next
     one to fetch: past it by whatever markers and aborted records follow. `stable_end` is the last
-    stable offset as of the last fetch.
+    stable offset as of the last fetch. `is_lost`: the log no longer had the next record.
     """
 
     position: int | None
     fetched: int
     stable_end: int | None = None
+    is_lost: bool = False
 
 
 class BatchConsumerThread(driver.AIOKafkaConsumerThread):
@@ -61,6 +62,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         super().__post_init__()
         self._epochs: dict[TopicPartition, int] = {}
         self._fetched: dict[TopicPartition, int] = {}
+        self._lost: set[TopicPartition] = set()
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         conf = self.app.conf
@@ -98,9 +100,22 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
 
     async def seek_now(self, tp: TopicPartition, offset: int, epoch: int) -> None:
         """Fetching goes on at `offset`, in the given epoch. Runs in this thread."""
-        self._ensure_consumer().seek(tp, offset)
+        consumer = self._ensure_consumer()
+        consumer.seek(tp, offset)
         self._fetched[tp] = offset
         self._epochs[tp] = epoch
+        self._lost.discard(tp)
+        self._watch(tp, consumer._subscription.subscription.assignment.state_value(tp))
+
+    def _watch(self, tp: TopicPartition, state: Any) -> None:
+        """Where retention overtakes fetching, the driver would go on at what is left, silently."""
+
+        def await_reset(strategy: Any) -> None:
+            self._lost.add(tp)
+            self._epochs.pop(tp, None)
+            type(state).await_reset(state, strategy)
+
+        state.await_reset = await_reset
 
     async def position_now(self, tp: TopicPartition) -> Position:
         """Where fetching stands. Runs in this thread."""
@@ -110,7 +125,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
             return Position(None, 0)
         state = assignment.state_value(tp)
         position = state.position if state.has_valid_position else None
-        return Position(position, self._fetched.get(tp, 0), state.lso)
+        return Position(position, self._fetched.get(tp, 0), state.lso, tp in self._lost)
 
     async def in_this_thread(self, work: Coroutine[Any, Any, Any]) -> Any:
         """Runs a coroutine in the fetching thread and waits for it in the caller's loop."""

@@ -29,6 +29,8 @@ class Broker:
             **options,
             isolation_level="read_committed",
             enable_auto_commit=False,
+            # A changelog that is cut while it is read is read again, never skipped to its end.
+            auto_offset_reset="earliest",
             max_partition_fetch_bytes=4 << 20,
             fetch_max_wait_ms=50,
         )

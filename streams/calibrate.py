@@ -38,7 +38,8 @@ class CalibratorWork(StatefulWork):
             if set(progress.promises) != set(self.calibrator.promises):
                 raise StateProblem(
                     f"{self.name}: its state knows {len(progress.promises)} resolver tasks, there "
-                    f"are {self.tools.partition_count}: partitions were added; `trueup repartition`"
+                    f"are {self.tools.partition_count}: partitions were added; begin anew "
+                    "(docs/operations)"
                 )
             self.calibrator.promises = dict(progress.promises)
 

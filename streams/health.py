@@ -45,7 +45,7 @@ def _state_of(work: object) -> dict[str, Any]:
         return {
             "open": resolver.open_count,
             "counts": {"/".join(name): count for name, count in resolver.counts.items()},
-            "settled_until_ms": resolver.times.settled_ms,
+            "settled_until_ms": resolver.settled_ms,
             "times_ms": {t: time.now_ms for t, time in resolver.times.topics.items()},
             "label_delays": {
                 name: {"bounds_s": BOUNDS_S, "counts": delay.counts, "sum_ms": delay.sum_ms}

@@ -12,7 +12,7 @@ from aiokafka import ConsumerRecord
 from agents_topics.roster import PUBLISHER
 from sinks.contract import OffsetMoved, Sink, SinkBusy
 from streams.task import Busy
-from streams.work import Tools, first_queued
+from streams.work import Tools, check_logs, first_queued
 
 ASK_S = 5.0
 WRITE_RECORDS_MAX = 20_000
@@ -34,12 +34,17 @@ class PublisherWork:
     async def open(self) -> dict[str, int]:
         """Asks the sink where to go on."""
         self._taken.clear()
+        self._offsets = await self._ask()
+        name = f"{PUBLISHER.name}-{self.partition}"
+        starts = await check_logs(name, self._offsets, self.partition, self.tools, has_state=False)
+        return {topic: max(offset, starts[topic]) for topic, offset in self._offsets.items()}
+
+    async def _ask(self) -> dict[str, int]:
         names = [topic.name for topic in PUBLISHER.reads]
         try:
-            self._offsets = dict(await self._sink.next_offsets(self.partition, names))
+            return dict(await self._sink.next_offsets(self.partition, names))
         except SinkBusy as busy:
             raise Busy(str(busy), busy.retry_after_s) from busy
-        return dict(self._offsets)
 
     async def choose(self, queued: Mapping[str, Sequence[ConsumerRecord]]) -> str | None:
         """Any: rows carry versions."""
@@ -72,8 +77,7 @@ class PublisherWork:
         """With nothing to write, asks now and then whether the sink is there, for readiness."""
         if is_drained and time.monotonic() >= self._ask_at_s:
             self._ask_at_s = time.monotonic() + ASK_S
-            stood = self._offsets
-            if await self.open() != stood:
+            if await self._ask() != self._offsets:
                 raise Busy("the sink stands elsewhere than this worker left it", 0)
 
     async def close(self, is_clean: bool) -> None:

@@ -16,8 +16,8 @@ from aiokafka import ConsumerRecord
 
 from agents_topics import topics
 from agents_topics.codec import Decoded, Malformed, decode_clock
-from agents_topics.events import Action, Interaction, Promise, to_ms
-from agents_topics.policy import Policy
+from agents_topics.events import Action, Interaction, Promise, to_ms, to_timestamp
+from agents_topics.policy import Policy, PolicyVersion
 from agents_topics.roster import RESOLVER
 from streams.changelog import Progress, StateProblem
 from streams.dead_letters import dead_letter_of
@@ -76,22 +76,38 @@ class ResolverWork(StatefulWork):
         self.resolver = self._empty()
         self._promised_ms, self._barrier = NEVER_MS, None
         if progress is not None:
-            self._check_policy(progress)
             _restore_times(self.resolver, progress)
+            self._check_policy(progress)
 
     def restore_row(self, key: bytes, row: Any) -> None:
         """The core knows its rows."""
         self.resolver.restore(key, row)
 
     def _check_policy(self, progress: Progress) -> None:
-        known = self._settings.policy.by_digest
+        """What was in force while the state was made is so in the file, and nothing else was."""
+        begun = {version.digest: version for version in self._begun()}
         for digest in progress.policy:
-            if digest not in known:
+            if digest not in begun:
                 raise StateProblem(
                     f"{self.name}: its state was made under policy version {digest}, which the "
                     "policy file lacks: give it back, and let a change begin at a later time "
                     "(effective_from); another rule for the past is a shadow replay"
                 )
+        for digest, version in begun.items():
+            if digest not in progress.policy:
+                raise StateProblem(
+                    f"{self.name}: the policy file has a version from {version.effective_from} on "
+                    f"({digest}), but events up to {to_timestamp(self._seen_ms())} were judged "
+                    "without it: let it begin later; another rule for the past is a shadow replay"
+                )
+
+    def _begun(self) -> tuple[PolicyVersion, ...]:
+        return self._settings.policy.begun_by(self._seen_ms())
+
+    def _seen_ms(self) -> int:
+        """No record with a later time was judged so far."""
+        topics = self.resolver.times.topics.values()
+        return max(time.now_ms for time in topics) + FUTURE_MS_MAX
 
     # ---- a step --------------------------------------------------------------------------------
 
@@ -140,8 +156,15 @@ class ResolverWork(StatefulWork):
         self.offsets[topic] = records[-1].offset + 1
 
     async def commit(self) -> None:
-        """Ends the core's step: one transaction."""
+        """Ends the core's step: one transaction, and more where a jump of time settles much."""
         await self._write(self.resolver.finish())
+        await self._settle_rest()
+
+    async def _settle_rest(self) -> None:
+        """After a jump of time: what one step could not settle, in transactions of its own."""
+        assert self.task
+        while self.resolver.is_settling and not self.task.is_closing:
+            await self._write(self.resolver.finish())
 
     def _admit(self, topic: str, records: Sequence[ConsumerRecord]) -> None:
         decoder = self._decoders[topic]
@@ -181,18 +204,20 @@ class ResolverWork(StatefulWork):
                 resolver.refuse(CONTROL, record, "future", f"until {clock.until}")
             else:
                 resolver.times.on_clock(until_ms)
+                resolver.counts[CONTROL, "admitted"] += 1
 
     # ---- time ----------------------------------------------------------------------------------
 
     async def tick(self, is_drained: bool) -> None:
         """Keeps promising; while topics are silent, lets their times follow the broker's clock."""
         times = self.resolver.times
-        is_unsaid = times.settled_ms > self._promised_ms
-        if not is_drained and not is_unsaid:
+        is_unsaid = self.resolver.settled_ms > self._promised_ms
+        if not is_drained and not is_unsaid and not self.resolver.is_settling:
             return
         if times.first_ms == NEVER_MS:
             return
         broker_now_ms = await self._write(self.resolver.finish())
+        await self._settle_rest()
         if is_drained and broker_now_ms > 0:
             silent = [topic for topic in JOINED if await self._has_ended(topic)]
             times.on_silence(silent, broker_now_ms, self._settings.idle_after_ms)
@@ -229,7 +254,7 @@ class ResolverWork(StatefulWork):
 
     def _add_promise(self, outputs: dict[tuple[str, int], list[Out]]) -> int | None:
         """At most once a second: everything with a settle time up to now has been written."""
-        settled_ms = self.resolver.times.settled_ms
+        settled_ms = self.resolver.settled_ms
         is_due = time.monotonic() - self._promised_at_s >= PROMISE_S
         if settled_ms <= self._promised_ms or not is_due:
             return None
@@ -249,7 +274,7 @@ class ResolverWork(StatefulWork):
             },
             first_ms=times.first_ms,
             first_broker_ms=times.first_broker_ms,
-            policy=list(self._settings.policy.by_digest),
+            policy=[version.digest for version in self._begun()],
             counts={"/".join(name): count for name, count in self.resolver.counts.items()},
             label_delays={
                 name: (delay.counts, delay.sum_ms)

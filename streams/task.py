@@ -151,15 +151,22 @@ class Task:
                 self._log.warning("task_cancelled_at_close")
         self.state = "closed"
 
+    @property
+    def is_closing(self) -> bool:
+        """Whether the open step is the last one."""
+        return self._is_closing
+
     def queued_count(self, topic: str) -> int:
         """How many fetched records wait."""
         return sum(map(len, self._batches[topic]))
 
     async def measure_lag(self) -> None:
-        """Notes how far fetching is behind the last stable offsets, for the metrics."""
+        """Notes how far fetching is behind the last stable offsets, and if it lost its place."""
         for topic in self._queues:
             name = self._names[topic]
             position = await self._consumer.position_of(name, self.partition)
+            if position.is_lost:
+                self._gap = f"{topic}: the log no longer has the next record"
             end = position.stable_end
             waits = self.queued_count(topic)
             behind = 0 if end is None or position.position is None else end - position.position

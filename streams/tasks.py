@@ -47,6 +47,13 @@ class Tasks:
         """Whether the group has assigned partitions and every task has restored."""
         return self.is_assigned and all(t.state == "running" for t in self._tasks.values())
 
+    @property
+    def longest_ms(self) -> int:
+        """The longest wait from an action to its settle time, grace included."""
+        settings = self._resolver_settings
+        longest_ms = max(settings.policy.settle_after_ms_of.values())
+        return longest_ms + max(settings.grace_ms.values())
+
     def accept(self, row: AgentRow, topic: str, partition: int, batch: Batch) -> None:
         """Hands a batch to its task; without one it was fetched before a rebalance."""
         task = self._tasks.get((row.name, partition))

@@ -1,12 +1,17 @@
 """Topics on the broker: created and checked by the operator's commands, never by a worker."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import TopicAlreadyExistsError, for_code
 
 from agents_topics.connection import Connection
-from agents_topics.topics import TOPICS
+from agents_topics.topics import DAY_MS, FOREVER_MS, TOPICS, Topic
+
+SPARE_MS = 7 * DAY_MS
+"""How much longer than the longest window and its grace a topic must keep its records."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +55,16 @@ async def create_topics(connection: Connection, partitions: int, replication: in
         await admin.close()
 
 
-async def check_topics(connection: Connection, partitions: int) -> list[TopicProblem]:
-    """What a worker would stumble over: missing topics, other partition counts."""
+async def check_topics(
+    connection: Connection, partitions: int, longest_ms: int = 0
+) -> list[TopicProblem]:
+    """What a worker would stumble over: missing topics, other partition counts or settings.
+
+    Args:
+        connection: Where the topics are.
+        partitions: How many each must have.
+        longest_ms: The longest wait from an action to its settle time, grace included.
+    """
     admin = AIOKafkaAdminClient(**connection.client_options())
     await admin.start()
     try:
@@ -70,6 +83,49 @@ async def check_topics(connection: Connection, partitions: int) -> list[TopicPro
                         "topic needs the same number, as the state was made for",
                     )
                 )
+        settings = await _settings_of(admin, present)
+        for topic in TOPICS:
+            name = connection.topic(topic.name)
+            if name in settings:
+                found_problems = _problems_of(topic, settings[name], longest_ms + SPARE_MS)
+                problems += [TopicProblem(name, reason) for reason in found_problems]
         return problems
     finally:
         await admin.close()
+
+
+async def _settings_of(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, dict[str, str]]:
+    """By topic what the broker says of it.
+
+    Raises:
+        KafkaError: it may not be asked.
+    """
+    asked = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
+    settings = {}
+    for answer in await admin.describe_configs(asked) if names else []:
+        for code, message, _, name, entries, *_ in answer.resources:
+            if code:
+                raise for_code(code)(f"{name}: {message}")
+            settings[name] = {entry[0]: entry[1] for entry in entries}
+    return settings
+
+
+def _problems_of(topic: Topic, found: Mapping[str, str], kept_ms_min: int) -> Iterator[str]:
+    """Settings under which results would be wrong or records lost, each with the one to give."""
+    wanted = topic.broker_config()
+    fix = "`kafka-configs --alter --add-config {}={}`"
+    for name in ("cleanup.policy", "message.timestamp.type"):
+        if found[name] != wanted[name]:
+            yield f"has {name}={found[name]}: {fix.format(name, wanted[name])}"
+    if int(found["max.message.bytes"]) < topic.message_bytes_max:
+        name = "max.message.bytes"
+        yield f"has {name}={found[name]}: {fix.format(name, wanted[name])}"
+    if "delete" not in found["cleanup.policy"]:
+        return
+    if int(found["retention.bytes"]) != FOREVER_MS:
+        yield f"has retention.bytes={found['retention.bytes']}: {fix.format('retention.bytes', -1)}"
+    if FOREVER_MS != int(found["retention.ms"]) < kept_ms_min:
+        yield (
+            f"has retention.ms={found['retention.ms']}, less than the longest window, its grace "
+            f"and 7 days: {fix.format('retention.ms', kept_ms_min)} at least"
+        )

@@ -17,6 +17,7 @@ from agents_topics.roster import AgentRow
 from streams import changelog
 from streams.broker import Broker
 from streams.changelog import PROGRESS_KEY, Progress, StateProblem, progress_of
+from streams.task import Busy
 from streams.transactions import Out, Outputs, TaskProducer, TransactionBudget
 
 RESTORE_TURN_ROWS = 2_000
@@ -67,6 +68,11 @@ class StatefulWork:
         the changelog since.
         """
         tools = self.tools
+        if self.partition >= tools.partition_count:
+            raise StateProblem(
+                f"{self.name}: TRUEUP_PARTITIONS is {tools.partition_count}: partitions were "
+                "added, and keys are elsewhere now than their state; begin anew (docs/operations)"
+            )
         self._producer = TaskProducer(tools.connection, f"trueup-{self.name}", tools.group)
         await self._producer.open()
         if self._changelog_end is not None:
@@ -99,27 +105,25 @@ class StatefulWork:
 
     async def _check_offsets(self, changelog_end: int) -> None:
         names = self.tools.names
-        starts = await self.tools.broker.starts([names[t] for t in self.offsets], self.partition)
+        starts = await check_logs(
+            self.name, self.offsets, self.partition, self.tools, has_state=changelog_end > 0
+        )
         committed = await self.tools.broker.committed(self.tools.group)
         for topic, applied in self.offsets.items():
+            self.offsets[topic] = max(applied, starts[topic])
             where = f"{self.name}: {topic}"
-            start = starts[names[topic]]
-            if applied < start and (applied or changelog_end):
-                raise StateProblem(
-                    f"{where}: offsets {applied} to {start - 1} were deleted before they were "
-                    "applied: raise the topic's retention; `trueup reset` accepts the loss"
-                )
             offset = committed.get((names[topic], self.partition))
             if offset is None or offset == applied:
                 continue
             if offset > applied:
                 raise StateProblem(
                     f"{where}: the group has {offset} but the changelog only {applied}: the "
-                    "changelog was lost or cut; rebuild from the source topics"
+                    "changelog was lost or cut; begin anew (docs/operations)"
                 )
             raise StateProblem(
                 f"{where}: the group was set back to {offset}, the state has {applied}: state and "
-                "offsets belong together; `trueup reset` resets both"
+                f"offsets belong together; set group {self.tools.group} to {applied} again, or "
+                "begin anew (docs/operations)"
             )
 
     async def transact(self, outputs: Outputs) -> int:
@@ -130,6 +134,8 @@ class StatefulWork:
             for topic, offset in self.offsets.items()
             if offset
         }
+        if self._producer.is_worn_out:
+            raise Busy("its producer's sequence numbers end: a new one follows", 0)
         await self.tools.budget.take()
         counted = self.tools.transactions
         self._changelog_end = None
@@ -149,6 +155,35 @@ class StatefulWork:
         if self._producer:
             producer, self._producer = self._producer, None
             await producer.close()
+
+
+async def check_logs(
+    name: str, applied: Mapping[str, int], partition: int, tools: Tools, *, has_state: bool
+) -> dict[str, int]:
+    """Where each topic's log begins, once every applied offset was found to lie within its log.
+
+    A consumer that is sent outside a log goes on elsewhere without a word.
+
+    Raises:
+        StateProblem: one does not: records are gone, or the topic is another one.
+    """
+    names = [tools.names[topic] for topic in applied]
+    starts = await tools.broker.starts(names, partition)
+    ends = await tools.broker.ends(names, partition)
+    for topic, offset in applied.items():
+        start, end = starts[tools.names[topic]], ends[tools.names[topic]]
+        if offset < start and (offset or has_state):
+            raise StateProblem(
+                f"{name}: {topic}: offsets {offset} to {start - 1} were deleted before they were "
+                "applied: raise the topic's retention; what is left begins anew (docs/operations)"
+            )
+        if offset > end:
+            raise StateProblem(
+                f"{name}: {topic}: offset {offset} was to follow but the log ends at {end}: the "
+                "topic was made anew or cut, or this state belongs to another installation; give "
+                "the topic back, or begin anew (docs/operations)"
+            )
+    return {topic: starts[tools.names[topic]] for topic in applied}
 
 
 def row_outs(changes: Mapping[bytes, Any], progress: Progress) -> list[Out]:

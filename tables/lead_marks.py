@@ -3,11 +3,13 @@
 Outcomes of one conversation whose windows overlap share their luck; the lead records of a stream do
 not (methods: two sets of bins). A mark is the window end of a conversation's last lead record in a
 stream, kept while an action that began before that end may still settle. In the changelog marks
-stand in chunks: one for each step and hour in which they are forgotten.
+stand in bounded chunks, for each step and hour in which they are forgotten.
 """
 
 from collections import defaultdict
 from typing import Any
+
+from tables.remembered_ids import CHUNK_MAX
 
 HOUR_MS = 3_600_000
 
@@ -63,11 +65,12 @@ class LeadMarks:
             else:
                 rows[hour].append((lead, end_ms))
         self._new.clear()
-        for hour, chunk in rows.items():
-            number = self._chunks.get(hour, 0)
-            self._chunks[hour] = number + 1
-            self._by_hour[hour] += [lead for lead, _ in chunk]
-            changes[_key(hour, number)] = chunk
+        for hour, new in rows.items():
+            self._by_hour[hour] += [lead for lead, _ in new]
+            for start in range(0, len(new), CHUNK_MAX):
+                number = self._chunks.get(hour, 0)
+                self._chunks[hour] = number + 1
+                changes[_key(hour, number)] = new[start : start + CHUNK_MAX]
 
     def restore(self, hour: int, number: int, chunk: list[Any]) -> None:
         """Takes back a chunk; of several marks of a lead the latest counts."""

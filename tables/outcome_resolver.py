@@ -50,6 +50,8 @@ from tables.stream_times import StreamTimes, TopicTime
 
 FUTURE_MS_MAX = 600_000
 HELD_PER_CONVERSATION_MAX = 10_000
+SETTLED_PER_STEP_MAX = 20_000
+"""A jump of time may end any number of windows; a transaction must stay below its time-out."""
 
 ACTIONS, INTERACTIONS = AGENT_ACTIONS.name, AGENT_INTERACTIONS.name
 JOINED = (ACTIONS, INTERACTIONS)
@@ -124,7 +126,7 @@ class OutcomeResolver:
     ) -> None:
         """Decides once what each record of a topic is, in log order, and takes in the admitted."""
         is_action, policy, times, ids = topic == ACTIONS, self.policy, self.times, self._ids[topic]
-        time, kinds, held_ids = times.topics[topic], policy.kinds, ids.held
+        time, held_ids = times.topics[topic], ids.held
         grace_ms, admitted, ignored = time.grace_ms, 0, 0
         rules: tuple[OutcomeRule, ...] = ()
         for record, one in zip(records, decoded, strict=True):
@@ -149,7 +151,7 @@ class OutcomeResolver:
             if at_ms + grace_ms <= pushed_ms:
                 self._late(topic, record, one, "after_silence", pushed_ms)
                 continue
-            if not is_action and event.kind not in kinds:
+            if not is_action and event.kind not in policy.kinds_at(at_ms):
                 ignored += 1
                 continue
             seen = (key, event.event_id)
@@ -177,11 +179,21 @@ class OutcomeResolver:
         self._settle_due(step.outcomes)
         self._decide_touched(step.outcomes)
         self._prune_due(step.changes)
-        self._leads.finish(self.times.settled_ms, step.changes)
+        self._leads.finish(self.settled_ms, step.changes)
         for topic, ids in self._ids.items():
             ids.finish(self.times.topics[topic].now_ms, step.changes)
         self._log(step.changes)
         return step
+
+    @property
+    def is_settling(self) -> bool:
+        """Whether more is due than the last step could settle: another one must follow."""
+        return bool(self._settling) and self._settling[0][0] <= self.times.settled_ms
+
+    @property
+    def settled_ms(self) -> int:
+        """Everything with a settle time at or before this has settled: the task's promise."""
+        return self._settling[0][0] - 1 if self.is_settling else self.times.settled_ms
 
     # ---- admission -----------------------------------------------------------------------------
 
@@ -308,7 +320,7 @@ class OutcomeResolver:
 
     def _settle_due(self, outcomes: list[Outcome]) -> None:
         settled_ms, settling = self.times.settled_ms, self._settling
-        while settling and settling[0][0] <= settled_ms:
+        while settling and settling[0][0] <= settled_ms and len(outcomes) < SETTLED_PER_STEP_MAX:
             _, at_ms, _, key, index, action = heapq.heappop(settling)
             outcome = action.outcomes[index]
             verdict = decide(action, outcome) if action.conversation.interactions else PENDING

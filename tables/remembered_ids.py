@@ -1,7 +1,8 @@
 """The ids that a topic's copies would repeat, each for as long as a copy would not be late by rule.
 
-In the changelog they stand in chunks: one for each step and minute in which they are forgotten, so
-that a whole minute is deleted with a few tombstones.
+In the changelog they stand in chunks: for each step and minute in which they are forgotten, so
+that a whole minute is deleted with a few tombstones. A chunk is bounded, or a busy minute would
+make a record that no broker takes.
 """
 
 import hashlib
@@ -12,6 +13,8 @@ from typing import Any
 import msgspec
 
 MINUTE_MS = 60_000
+CHUNK_MAX = 500
+"""Ids in a row of the changelog: of the longest ones 650 kB, of usual ones a tenth of that."""
 
 Id = tuple[str, str]
 """Conversation key and event_id."""
@@ -87,11 +90,12 @@ class RememberedIds:
             held[seen] = (at_ms, digest)
             rows[minute].append((seen, at_ms, digest))
         self._new.clear()
-        for minute, chunk in rows.items():
-            number = self._chunks.get(minute, 0)
-            self._chunks[minute] = number + 1
-            self._by_minute[minute] += [seen for seen, _, _ in chunk]
-            changes[self._key(minute, number)] = chunk
+        for minute, new in rows.items():
+            self._by_minute[minute] += [seen for seen, _, _ in new]
+            for start in range(0, len(new), CHUNK_MAX):
+                number = self._chunks.get(minute, 0)
+                self._chunks[minute] = number + 1
+                changes[self._key(minute, number)] = new[start : start + CHUNK_MAX]
 
     def restore(self, minute: int, number: int, chunk: list[Any]) -> None:
         """Takes back a chunk; of several times of an id the latest counts."""

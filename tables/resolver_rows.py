@@ -21,8 +21,11 @@ def action_key(action: HeldAction) -> bytes:
 
 
 def interaction_key(key: str, held: HeldInteraction) -> bytes:
-    """`i/`, conversation key, NUL, event_id."""
-    return f"i/{key}\0{held.event_id}".encode()
+    """`i/`, conversation key, NUL, time, `/`, event_id.
+
+    With the time, because an id that was forgotten may come again while its first one is held.
+    """
+    return f"i/{key}\0{held.at_ms}/{held.event_id}".encode()
 
 
 def action_row(action: HeldAction) -> tuple[Any, ...]:

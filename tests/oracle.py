@@ -52,7 +52,7 @@ def classify(policy, actions, interactions, grace_ms):
                 found = "unknown"
             elif before and at + grace_ms <= max(before):
                 found = "late"
-            elif topic == "agent-interactions" and event.kind not in policy.kinds:
+            elif topic == "agent-interactions" and event.kind not in kinds_at(policy, at):
                 found = "ignored"
             elif same_id:
                 found = "duplicate" if same_id[0] == event else "conflict"
@@ -67,6 +67,18 @@ def classify(policy, actions, interactions, grace_ms):
                 admitted[topic].append(record)
             classes[topic][record.offset] = found
     return classes, admitted["agent-actions"], admitted["agent-interactions"]
+
+
+def kinds_at(policy, at):
+    """The kinds that some version begun by then names."""
+    return {"human_label"} | {
+        signal.kind
+        for version in policy.versions
+        if version.effective_from is None or to_ms(version.effective_from) <= at
+        for rules in version.action_types.values()
+        for rule in rules
+        for signal in rule.signals
+    }
 
 
 def means(signal_rules, interaction, action):

@@ -138,10 +138,11 @@ class LineReader:
         event = decoded.event
         if self._policy is None or not isinstance(event, Interaction):
             return []
-        if event.kind in self._policy.kinds:
+        kinds = self._policy.kinds_at(decoded.at_ms)
+        if event.kind in kinds:
             return []
         reason = f"no policy listens to {event.kind!r}: it will be ignored"
-        near = difflib.get_close_matches(event.kind, self._policy.kinds, 1)
+        near = difflib.get_close_matches(event.kind, kinds, 1)
         if near:
             reason += f"; did you mean {near[0]!r}?"
         return [Problem(number, "kind", reason, is_warning=True)]

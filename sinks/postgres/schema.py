@@ -263,7 +263,7 @@ class ReaderTenantModel(TenantBase):
 
 
 class SinkOffsetModel(TenantBase):
-    """The next offset to write from each topic-partition; belongs to no tenant."""
+    """The next offset to write from each topic-partition, by the topic's name on the broker."""
 
     __tablename__ = "sink_offsets"
 

@@ -52,15 +52,22 @@ class PostgresWriter:
 
     Args:
         url: Address of the database; its user may set the role `trueup_writer`.
+        prefix: Of the topics' names on the broker: offsets belong to those.
         connections_max: More writes at a time than this wait for each other.
         command_timeout_s: How long one statement may take.
     """
 
     def __init__(
-        self, url: str, *, connections_max: int = 4, command_timeout_s: float = 30.0
+        self,
+        url: str,
+        prefix: str = "",
+        *,
+        connections_max: int = 4,
+        command_timeout_s: float = 30.0,
     ) -> None:
         self.written = Written()
         self._url = url
+        self._prefix = prefix
         self._command_timeout_s = command_timeout_s
         self._turns = asyncio.Semaphore(connections_max)
         self._idle: list[Any] = []
@@ -85,9 +92,10 @@ class PostgresWriter:
             SinkBusy: Postgres cannot answer now.
         """
         async with self._connection() as connection:
-            rows = await connection.fetch(statements.NEXT_OFFSETS, partition, list(topics))
+            names = [self._prefix + topic for topic in topics]
+            rows = await connection.fetch(statements.NEXT_OFFSETS, partition, names)
         held = {row["topic"]: row["next_offset"] for row in rows}
-        return {topic: held.get(topic, 0) for topic in topics}
+        return {topic: held.get(self._prefix + topic, 0) for topic in topics}
 
     async def write(
         self,
@@ -105,17 +113,16 @@ class PostgresWriter:
         """
         counted = Written(records=len(records), transactions=1)
         store = _STORES[topic](records, partition, counted)
+        name = self._prefix + topic
         # No rollback is sent: a connection that fails is thrown away, and its transaction with it.
         async with self._connection() as connection:
             await connection.execute("BEGIN")
-            expected = await _locked_offset(connection, topic, partition)
+            expected = await _locked_offset(connection, name, partition)
             if expected != first_offset:
                 raise OffsetMoved(topic, partition, first_offset, expected)
             if records:
                 await store(connection)
-            await connection.execute(
-                statements.STORE_OFFSET, topic, partition, next_offset, LINEAGE
-            )
+            await connection.execute(statements.STORE_OFFSET, name, partition, next_offset, LINEAGE)
             await connection.execute("COMMIT")
         self._count(counted)
 

@@ -104,6 +104,14 @@ async def row_of(url: str, event: Outcome) -> dict[str, Any]:
     return dict(zip(answer.columns, answer.rows[0], strict=True))
 
 
+async def test_offsets_belong_to_the_topics_names_on_the_broker(url: str, partition: int) -> None:
+    async with PostgresWriter(url, "one-") as one, PostgresWriter(url, "two-") as two:
+        await one.write(TOPIC, partition, 0, 5, numbered(4, outcome()))
+
+        assert await one.next_offsets(partition, [TOPIC]) == {TOPIC: 5}
+        assert await two.next_offsets(partition, [TOPIC]) == {TOPIC: 0}
+
+
 async def test_a_fresh_sink_stands_at_the_beginning(url: str, partition: int) -> None:
     async with PostgresWriter(url) as writer:
         assert await writer.next_offsets(partition, [TOPIC, UPDATES]) == {TOPIC: 0, UPDATES: 0}

@@ -75,6 +75,7 @@ def test_a_good_record_is_an_event():
         (KEY, body(occurred_at="2026-01-05")),
         (KEY, body(occurred_at="2026-01-05T00:00:00")),
         (KEY, body(occurred_at="2026-02-30T00:00:00Z")),
+        (KEY, body(occurred_at="2026-01-05T24:00:00Z")),
         (KEY, body(occurred_at="2026-01-05T25:00:00Z")),
         (KEY, body(deal_stage="sold")),
         (KEY, body(interaction_count=2**40)),

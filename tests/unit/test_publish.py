@@ -5,8 +5,10 @@ import pytest
 from agents_topics.roster import PUBLISHER
 from sinks.contract import SinkBusy
 from sinks.memory import MemorySink
+from streams.changelog import StateProblem
 from streams.publish import PublisherWork
 from streams.task import Busy
+from tests.unit.test_refusals import Logs, tools
 
 TOPICS = [topic.name for topic in PUBLISHER.reads]
 
@@ -24,7 +26,7 @@ class AwaySink(MemorySink):
 
 @pytest.fixture
 async def work():
-    made = PublisherWork(0, None, AwaySink())
+    made = PublisherWork(0, tools(Logs(0, 9)), AwaySink())
     await made.open()
     return made
 
@@ -44,3 +46,10 @@ async def test_an_idle_publisher_begins_anew_where_its_sink_was_set_back(work):
 
     with pytest.raises(Busy, match="stands elsewhere"):
         await work.tick(is_drained=True)
+
+
+async def test_a_sink_that_stands_beyond_its_topic_is_refused(work):
+    work._sink.offsets[TOPICS[0], 0] = 10
+
+    with pytest.raises(StateProblem, match="offset 10 was to follow but the log ends at 9"):
+        await work.open()

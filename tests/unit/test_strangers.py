@@ -1,4 +1,4 @@
-"""Records of a producer that partitions by something else than murmur2, in any batch."""
+"""Around the core: producers that do not partition by murmur2, and control records."""
 
 import json
 from types import SimpleNamespace
@@ -9,7 +9,7 @@ from agents_topics.identifiers import key_of
 from agents_topics.policy import load_policy
 from agents_topics.topics import TOPICS
 from streams.partitioner import partitions_of
-from streams.resolve_outcomes import ResolverSettings, ResolverWork
+from streams.resolve_outcomes import CONTROL, ResolverSettings, ResolverWork
 from tables.outcome_resolver import ACTIONS, INTERACTIONS
 
 TENANT = "a47951f0-e4ec-5f4c-8d0b-bc4430f8fee5"
@@ -54,3 +54,18 @@ def test_a_stranger_is_refused_in_every_batch_and_its_neighbours_are_not(work, z
     assert [one.record.offset for one in refused] == [1, 2, 5, 6, 9, 10]
     assert {one.reason for one in refused} == {"wrong_partition"}
     assert work.resolver.counts[ACTIONS, "admitted"] == 6
+
+
+@pytest.mark.parametrize(
+    ("until", "counted"),
+    [("2026-01-05T00:00:00Z", "admitted"), ("2099-01-05T00:00:00Z", "dead"), ("soon", "dead")],
+)
+def test_a_control_record_is_counted_as_what_became_of_it(work, until, counted):
+    value = b'{"kind": "clock", "event_id": "e", "until": "%s"}' % until.encode()
+    record = SimpleNamespace(offset=0, timestamp=1_800_000_000_000, value=value)
+
+    work.take(CONTROL, [record])
+    refused = work.resolver.finish().refused
+
+    assert len(refused) == (counted == "dead")
+    assert {r: n for (_, r), n in work.resolver.counts.items() if n} == {counted: 1}

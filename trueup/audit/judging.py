@@ -110,7 +110,8 @@ class Judge:
                 )  # fmt: skip
                 return "late"
         self.time.on_time(event.at)
-        if self.topic == INTERACTIONS and event.body.kind not in self.rules.policy.kinds:
+        kinds = self.rules.policy.kinds_at(event.at)
+        if self.topic == INTERACTIONS and event.body.kind not in kinds:
             return self._agree(place, {"ignored"}, "ignored", letter)
         claimed = letter.reason if letter else "admitted"
         classes = self.remembered.classes_of(event, claimed)

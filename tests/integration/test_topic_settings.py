@@ -1,0 +1,82 @@
+"""Topics whose settings would make results wrong or lose records are named with the fix."""
+
+import asyncio
+import uuid
+
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+
+from agents_topics.connection import Connection
+from agents_topics.topics import TOPICS
+from streams.topic_admin import check_topics, create_topics
+
+DAY_MS = 86_400_000
+
+
+@pytest.fixture
+async def connection(kafka_bootstrap):
+    made = Connection(bootstrap=kafka_bootstrap, prefix=f"s{uuid.uuid4().hex[:8]}-")
+    await create_topics(made, 1)
+    return made
+
+
+async def alter(connection, topic, **changes):
+    config = next(t for t in TOPICS if t.name == topic).broker_config()
+    config |= {name.replace("_", "."): value for name, value in changes.items()}
+    admin = AIOKafkaAdminClient(**connection.client_options())
+    await admin.start()
+    try:
+        name = connection.topic(topic)
+        await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, name, config)])
+    finally:
+        await admin.close()
+
+
+async def checked(connection, is_problem):
+    """What is found once the broker has taken in what was altered."""
+    for _ in range(50):
+        problems = await check_topics(connection, 1, 30 * DAY_MS)
+        if bool(problems) == is_problem:
+            break
+        await asyncio.sleep(0.1)
+    return problems
+
+
+async def test_topics_as_they_are_created_have_no_problem(connection):
+    assert await check_topics(connection, 1, 700 * DAY_MS) == []
+
+
+@pytest.mark.parametrize(
+    ("topic", "changes", "told"),
+    [
+        (
+            "outcome-resolver-changelog",
+            {"cleanup_policy": "compact,delete"},
+            "cleanup.policy=compact",
+        ),
+        ("calibrator-changelog", {"cleanup_policy": "delete"}, "cleanup.policy=compact"),
+        ("agent-actions", {"cleanup_policy": "compact"}, "cleanup.policy=delete"),
+        ("agent-interactions", {"message_timestamp_type": "CreateTime"}, "type=LogAppendTime"),
+        ("control", {"retention_bytes": "1000000"}, "retention.bytes=-1"),
+        ("agent-actions", {"retention_ms": str(36 * DAY_MS)}, f"retention.ms={37 * DAY_MS}"),
+        ("dead-letters", {"max_message_bytes": "1000000"}, "max.message.bytes=2097176"),
+    ],
+)
+async def test_a_setting_that_loses_or_bends_records_is_named_with_the_fix(
+    connection, topic, changes, told
+):
+    await alter(connection, topic, **changes)
+
+    problems = await checked(connection, True)
+
+    assert {p.topic for p in problems} == {connection.topic(topic)}
+    assert any(told in problem.reason for problem in problems), problems
+
+
+async def test_a_retention_that_suffices_is_no_problem(connection):
+    await alter(connection, "agent-actions", retention_ms=str(36 * DAY_MS))
+    assert await checked(connection, True)
+
+    await alter(connection, "agent-actions", retention_ms=str(37 * DAY_MS))
+    assert not await checked(connection, False)
