@@ -26,7 +26,6 @@ from sinks.postgres.migrate import migrate
 from sinks.postgres.queries import run_sql
 from streams.settings import Settings
 from streams.topic_admin import create_topics
-from tables.watched_interval import watched_interval
 from trueup.audit import AuditReport
 from trueup.demo_workload import Workload, workload
 from trueup.embedded.folders import private_folder
@@ -34,12 +33,11 @@ from trueup.embedded.servers import servers
 from trueup.emit import send_clock, send_records
 from trueup.ledger import audit_database
 from trueup.reliability_picture import (
-    PictureBin,
+    in_words,
     needs_ascii,
     picture,
-    sentence,
-    stated_and_actual,
-    verdict_of,
+    picture_bin,
+    reading_of,
 )
 from trueup.running import FOLDER, announced
 from trueup.worker_process import WorkerProcess
@@ -209,18 +207,12 @@ class Demo:
                 for tenant_id, action_type, index, n, sp, sy in rows
                 if (tenant_id, action_type) == (agent.tenant_id, agent.action_type)
             }
-            bins = []
-            for index in range(10):
-                n, sp, sy = own.get(index, (0, 0, 0))
-                bins.append(PictureBin(n, sp, sy, *watched_interval(sy, n)))
-            stated, actual, count = stated_and_actual(bins)
-            successes = sum(held.sy for held in bins)
-            low, high = watched_interval(successes, count)
-            verdict = verdict_of(stated, low, high)
+            bins = [picture_bin(*own.get(index, (0, 0, 0))) for index in range(10)]
+            read = reading_of(bins)
             self.say(f"{agent.tenant}, {agent.action_type}")
             for line in picture(agent.name, bins, ascii_only):
                 self.say(line)
-            self.say(sentence(agent.name, stated, actual, low, high, count, verdict, ascii_only))
+            self.say(in_words(agent.name, read, ascii_only))
             self.say(f"  the truth: {agent.truth_in_words}")
             self.say("")
             summary.agents.append(
@@ -229,12 +221,12 @@ class Demo:
                     "name": agent.name,
                     "action_type": agent.action_type,
                     "truth": agent.truth,
-                    "verdict": verdict,
-                    "stated": round(stated, 4),
-                    "actual": round(actual, 4),
-                    "low": round(low, 4),
-                    "high": round(high, 4),
-                    "lead_records": count,
+                    "verdict": read.verdict,
+                    "stated": round(read.stated, 4),
+                    "actual": round(read.actual, 4),
+                    "low": round(read.low, 4),
+                    "high": round(read.high, 4),
+                    "lead_records": read.count,
                 }
             )
 
