@@ -87,7 +87,7 @@ class LineReader:
         if len(value) > RECORD_BYTES_MAX:
             reason = f"has {len(value):,} bytes, at most {RECORD_BYTES_MAX:,} fit into a record"
             return None, [Problem(number, "", reason)]
-        body = _body_of(value)
+        body = body_of(value)
         if isinstance(body, str):
             return None, [Problem(number, "", body)]
         topic = self._topic or topic_of(body)
@@ -171,7 +171,7 @@ def topic_of(body: dict[str, Any]) -> str | None:
     return AGENT_ACTIONS.name if is_action else AGENT_INTERACTIONS.name
 
 
-def _body_of(value: bytes) -> dict[str, Any] | str:
+def body_of(value: bytes) -> dict[str, Any] | str:
     """The line's JSON object, or why it has none."""
     try:
         body = json.loads(value.decode())

@@ -28,6 +28,7 @@ from streams.settings import Settings
 from streams.topic_admin import check_topics, create_topics
 from trueup import check as checking
 from trueup import emit as emitting
+from trueup import try_file as trying
 from trueup.demo import Demo, summary_as_json
 from trueup.embedded.fetch import environment as environment_facts
 from trueup.embedded.fetch import fetch as fetch_embedded
@@ -35,6 +36,7 @@ from trueup.embedded.folders import private_folder
 from trueup.embedded.problems import EnvironmentProblem
 from trueup.embedded.servers import servers
 from trueup.ledger import audit_database
+from trueup.reliability_picture import needs_ascii
 from trueup.running import FOLDER, adopt_running, announced, rules_of
 from trueup.worker_process import WorkerProcess, end_with_parent
 
@@ -307,6 +309,25 @@ def check(
         sys.exit(BAD_INPUT)
     if not as_json:
         _print("Every line can be sent.")
+
+
+@app.command("try")
+def try_file(
+    file: Annotated[str, typer.Argument(help="CSV or NDJSON, or - for standard input.")],
+    confidence: Annotated[str | None, typer.Option(metavar="COLUMN", help="0 to 1.")] = None,
+    outcome: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="1 or 0, true or false, or a status.")
+    ] = None,
+    at: Annotated[str | None, typer.Option("--time", metavar="COLUMN", help="RFC 3339.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Are the confidences in a file right? No server is needed; exit 4 if no row is usable."""
+    asked = trying.Asked(confidence, outcome, at)
+    answer = trying.answer(file, asked, as_json, needs_ascii(sys.stdout))
+    for stream, lines in ((sys.stderr, answer.problems), (sys.stdout, answer.lines)):
+        for line in lines:
+            _print(line, stream)
+    sys.exit(answer.code)
 
 
 @app.command()

@@ -26,7 +26,6 @@ from sinks.postgres.migrate import migrate
 from sinks.postgres.queries import run_sql
 from streams.settings import Settings
 from streams.topic_admin import create_topics
-from tables.watched_interval import watched_interval
 from trueup.audit import AuditReport
 from trueup.demo_workload import Workload, workload
 from trueup.embedded.folders import private_folder
@@ -34,18 +33,17 @@ from trueup.embedded.servers import servers
 from trueup.emit import send_clock, send_records
 from trueup.ledger import audit_database
 from trueup.reliability_picture import (
-    PictureBin,
+    in_words,
     needs_ascii,
     picture,
-    sentence,
-    stated_and_actual,
-    verdict_of,
+    picture_bin,
+    reading_of,
 )
 from trueup.running import FOLDER, announced
+from trueup.settling import counts_of, wait_until_settled
 from trueup.worker_process import WorkerProcess
 
 CHUNK_RECORDS = 1_500
-SETTLE_S_MAX = 120
 RULES = Settings.model_construct()  # the defaults, read from no environment
 COUNTERS = (
     "open", "positive", "negative", "ambiguous", "expired", "late", "duplicates", "dead letters",
@@ -152,17 +150,18 @@ class Demo:
         summary = Summary(events_in=len(played.records))
         for first in range(0, len(played.records), CHUNK_RECORDS):
             await send_records(connection, played.records[first : first + CHUNK_RECORDS])
-            counts = _counts_of(await asyncio.to_thread(worker.status))
+            counts = counts_of(await asyncio.to_thread(worker.status))
             if summary.first_outcome_s is None and counts["positive"]:
                 summary.first_outcome_s = round(time.monotonic() - began_s, 1)
             self._show_counts(counts)
         await send_clock(connection, played.clock_until, RULES.partitions)
-        await self._wait_until_settled(played, worker, url)
+        until_ms = to_ms(played.clock_until) - max(RULES.grace_ms.values())
+        await wait_until_settled(worker, url, len(played.records), until_ms, self._show_counts)
         summary.seconds = round(time.monotonic() - started_s, 1)
         summary.events_per_s = round(summary.events_in / max(summary.seconds, 0.1))
         if summary.first_outcome_s is None:
             summary.first_outcome_s = round(time.monotonic() - began_s, 1)
-        counts = _counts_of(await asyncio.to_thread(worker.status))
+        counts = counts_of(await asyncio.to_thread(worker.status))
         self._show_counts(counts)
         self.say("")
         _fill(summary, counts)
@@ -175,31 +174,6 @@ class Demo:
         self._tell_end(summary, report)
         return summary
 
-    async def _wait_until_settled(self, played: Workload, worker: WorkerProcess, url: str) -> None:
-        """Every record is applied, time has come to the clock record, every row is written."""
-        until_ms = to_ms(played.clock_until) - max(RULES.grace_ms.values())
-        expected = len(played.records)
-        deadline_s = time.monotonic() + SETTLE_S_MAX
-        while time.monotonic() < deadline_s:
-            status = await asyncio.to_thread(worker.status)
-            counts = _counts_of(status)
-            self._show_counts(counts)
-            if status and counts["records"] == expected and _is_settled(status, until_ms):
-                stored = await run_sql(
-                    url, "SELECT count(*) FROM tenant.outcome_records WHERE is_settled"
-                )
-                entered = await run_sql(
-                    url,
-                    "SELECT coalesce(sum(n + excluded_n), 0) FROM tenant.calibration_stream_bins"
-                    " WHERE record_set = 'all'",
-                )
-                if stored.rows[0][0] == entered.rows[0][0] == counts["settled"]:
-                    return
-            await asyncio.sleep(0.2)
-        raise TimeoutError(
-            f"the worker did not settle everything in {SETTLE_S_MAX} s; its log: {worker.log_file}"
-        )
-
     async def _tell_agents(self, played: Workload, url: str, summary: Summary) -> None:
         rows = (await run_sql(url, _BINS)).rows
         ascii_only = needs_ascii(self.screen)
@@ -209,18 +183,12 @@ class Demo:
                 for tenant_id, action_type, index, n, sp, sy in rows
                 if (tenant_id, action_type) == (agent.tenant_id, agent.action_type)
             }
-            bins = []
-            for index in range(10):
-                n, sp, sy = own.get(index, (0, 0, 0))
-                bins.append(PictureBin(n, sp, sy, *watched_interval(sy, n)))
-            stated, actual, count = stated_and_actual(bins)
-            successes = sum(held.sy for held in bins)
-            low, high = watched_interval(successes, count)
-            verdict = verdict_of(stated, low, high)
+            bins = [picture_bin(*own.get(index, (0, 0, 0))) for index in range(10)]
+            read = reading_of(bins)
             self.say(f"{agent.tenant}, {agent.action_type}")
             for line in picture(agent.name, bins, ascii_only):
                 self.say(line)
-            self.say(sentence(agent.name, stated, actual, low, high, count, verdict, ascii_only))
+            self.say(in_words(agent.name, read, ascii_only))
             self.say(f"  the truth: {agent.truth_in_words}")
             self.say("")
             summary.agents.append(
@@ -229,12 +197,12 @@ class Demo:
                     "name": agent.name,
                     "action_type": agent.action_type,
                     "truth": agent.truth,
-                    "verdict": verdict,
-                    "stated": round(stated, 4),
-                    "actual": round(actual, 4),
-                    "low": round(low, 4),
-                    "high": round(high, 4),
-                    "lead_records": count,
+                    "verdict": read.verdict,
+                    "stated": round(read.stated, 4),
+                    "actual": round(read.actual, 4),
+                    "low": round(read.low, 4),
+                    "high": round(read.high, 4),
+                    "lead_records": read.count,
                 }
             )
 
@@ -275,32 +243,6 @@ def undisturbed(environ: Mapping[str, str], *, is_embedded_kafka: bool) -> dict[
     """
     others = ("TRUEUP_", "DATABASE_URL", *(["KAFKA_"] if is_embedded_kafka else []))
     return {name: value for name, value in environ.items() if not name.startswith(others)}
-
-
-def _counts_of(status: dict[str, Any] | None) -> Counter[str]:
-    """The counters over all tasks."""
-    counts: Counter[str] = Counter()
-    for task in (status or {}).get("tasks", ()):
-        counts["open"] += task.get("open", 0)
-        for name, count in task.get("counts", {}).items():
-            group, _, member = name.rpartition("/")
-            if group == "settled":
-                counts[member] += count
-                counts["settled"] += count
-            elif group != "interactions":
-                counts["records"] += count
-                counts[{"duplicate": "duplicates", "dead": "dead letters"}.get(member, member)] += (
-                    count
-                )
-    return counts
-
-
-def _is_settled(status: dict[str, Any], until_ms: int) -> bool:
-    return all(
-        task.get("settled_until_ms", until_ms) >= until_ms
-        and task.get("promised_ms", until_ms) >= until_ms
-        for task in status["tasks"]
-    )
 
 
 def _fill(summary: Summary, counts: Counter[str]) -> None:

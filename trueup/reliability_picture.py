@@ -1,6 +1,6 @@
 """An agent's reliability for the terminal: what it says against how often it is right.
 
-Nothing is printed here: callers give sums and intervals and take lines. Each bar's interval misses
+Nothing is printed here: callers give sums and take lines. Each bar's interval misses
 its truth in 5 % of cases *each*, so that ten bars together miss more often: the picture decides
 nothing, and the sentence rests on the pooled interval alone.
 """
@@ -8,6 +8,8 @@ nothing, and the sentence rests on the pooled interval alone.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TextIO
+
+from tables.watched_interval import watched_interval
 
 OVER_CONFIDENT = "over-confident"
 UNDER_CONFIDENT = "under-confident"
@@ -27,6 +29,18 @@ class PictureBin:
     sy: int
     low: float
     high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """All bins together: mean stated confidence, actual rate with its interval, what they say."""
+
+    stated: float
+    actual: float
+    low: float
+    high: float
+    count: int
+    verdict: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +131,22 @@ def stated_and_actual(bins: Sequence[PictureBin]) -> tuple[float, float, int]:
     return stated, sum(held.sy for held in bins) / count, count
 
 
+def picture_bin(n: int, sp_millionths: int, sy: int) -> PictureBin:
+    """The bin of these sums, with the interval that may be watched.
+
+    >>> picture_bin(20, 16_000_000, 20).low > 0.77
+    True
+    """
+    return PictureBin(n, sp_millionths, sy, *watched_interval(sy, n))
+
+
+def reading_of(bins: Sequence[PictureBin]) -> Reading:
+    """What the sentence rests on: the pooled interval alone."""
+    stated, actual, count = stated_and_actual(bins)
+    low, high = watched_interval(sum(held.sy for held in bins), count)
+    return Reading(stated, actual, low, high, count, verdict_of(stated, low, high))
+
+
 def verdict_of(stated: float, low: float, high: float) -> str:
     """What a mean confidence outside the actual rate's interval says; inside, nothing is proven.
 
@@ -149,4 +179,11 @@ def sentence(
     return (
         f"{name} says {_percent(stated)} %, is right {_percent(actual)} % "
         f"({_percent(low)}{dash}{_percent(high)}), {settled:,} settled: {verdict}"
+    )
+
+
+def in_words(name: str, read: Reading, ascii_only: bool) -> str:
+    """The sentence of a reading."""
+    return sentence(
+        name, read.stated, read.actual, read.low, read.high, read.count, read.verdict, ascii_only
     )

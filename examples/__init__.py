@@ -1,0 +1,1 @@
+"""Other people's predictions as events: how to bring your own."""
