@@ -262,6 +262,19 @@ class LateEvent:
     grace_ms: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyRecord:
+    """A version of the policy, recorded when a worker first has it. Topic `policies`, by digest.
+
+    `content` is the version as JSON text with sorted names, without what is at its default; the
+    digest is the first 16 hex digits of its SHA-256.
+    """
+
+    digest: str
+    effective_from: str | None
+    content: str
+
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 

@@ -1,22 +1,22 @@
-"""Which interaction settles which action: the policy, a typed TOML file, versioned by event time.
+"""Which interaction settles which action: the policy's types, versioned by event time.
 
 An action keeps for life the version in force at its occurred_at; `digest` names a version in state
-and in outcomes. The default below is the rule book of the first release.
+and in outcomes. Files are read in `agents_topics.policy_file`.
 """
 
 import hashlib
 import json
-import tomllib
 from bisect import bisect_right
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import accumulate, pairwise
-from pathlib import Path
+from itertools import accumulate
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter
 
-from agents_topics.events import Name50, Timestamp, to_ms
+from agents_topics.events import Confidence, ConfidenceSource, Name50, TenantId, Timestamp, to_ms
+from agents_topics.identifiers import tenant_id_of
 
 BEGINNING_OF_TIME_MS = -(2**62)
 HOUR_MS = 3_600_000
@@ -29,7 +29,7 @@ TypeName = Annotated[str, Field(min_length=1, max_length=50, pattern=r"^[^/\x00-
 
 
 class PolicyProblem(Exception):
-    """The policy file breaks a rule: says file, place and reason."""
+    """The policy file breaks a rule: says file, line and reason."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +51,12 @@ class Signal:
 
 @dataclass(frozen=True, kw_only=True)
 class OutcomeRule:
-    """How one type of outcome of an action is found."""
+    """How one type of outcome of an action is found.
+
+    `target_success` is the success rate that the action is meant to have (ρ), `first_threshold` the
+    confidence from which on an agent may act before anything was learned (τ); both concern the
+    action type, whose calibrating outcome says them.
+    """
 
     __pydantic_config__ = _STRICT
 
@@ -63,6 +68,8 @@ class OutcomeRule:
     attribution: Literal["all", "last", "direct"] = "all"
     score: Literal["unit", "stages"] = "unit"
     confidence_means: Literal["success_in_window", "success_given_signal"] = "success_in_window"
+    target_success: Confidence = 0.7
+    first_threshold: Confidence = 0.7
 
     @cached_property
     def window_ms(self) -> int:
@@ -86,14 +93,24 @@ class OutcomeRule:
         }
 
 
+ActionTypes = dict[TypeName, tuple[OutcomeRule, ...]]
+
+
 @dataclass(frozen=True, kw_only=True)
 class PolicyVersion:
-    """The rules in force from a moment of event time on."""
+    """The rules in force from a moment of event time on.
+
+    `tenants` holds by tenant the action types for which that tenant has rules of its own, in the
+    place of everybody's. `confidence_sources` says by action type where a confidence comes from
+    whose event does not say it.
+    """
 
     __pydantic_config__ = _STRICT
 
     effective_from: Timestamp | None = None
-    action_types: dict[TypeName, tuple[OutcomeRule, ...]] = field(default_factory=dict)
+    action_types: ActionTypes = field(default_factory=dict)
+    tenants: dict[TenantId, ActionTypes] = field(default_factory=dict)
+    confidence_sources: dict[TypeName, ConfidenceSource] = field(default_factory=dict)
 
     @cached_property
     def effective_from_ms(self) -> int:
@@ -101,46 +118,84 @@ class PolicyVersion:
         return to_ms(self.effective_from) if self.effective_from else BEGINNING_OF_TIME_MS
 
     @cached_property
-    def digest(self) -> str:
-        """The first 16 hex digits of the SHA-256 of the version's content.
+    def content(self) -> str:
+        """The version as JSON with sorted names.
 
         What is at its default is left out: a rule that a later release adds, with a default that
         changes nothing, leaves the digests in states and outcomes what they were.
         """
         content = _VERSION.dump_python(self, mode="json", exclude_defaults=True)
-        text = json.dumps(content, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return json.dumps(content, sort_keys=True, separators=(",", ":"))
+
+    @cached_property
+    def digest(self) -> str:
+        """The first 16 hex digits of the SHA-256 of the version's content."""
+        return hashlib.sha256(self.content.encode()).hexdigest()[:16]
 
     @cached_property
     def kinds(self) -> frozenset[str]:
         """Every kind that one of its signals names."""
-        rules = [rule for rules in self.action_types.values() for rule in rules]
+        rules = [rule for _, _, rules in self.parts() for rule in rules]
         return frozenset(signal.kind for rule in rules for signal in rule.signals) - {"*"}
 
-    def rules_of(self, action_type: str, outcome_type: str | None) -> tuple[OutcomeRule, ...]:
-        """The outcomes that an action may have; empty where the policy knows none."""
+    def parts(self) -> Iterator[tuple[str | None, str, tuple[OutcomeRule, ...]]]:
+        """Every tenant (None: everybody), action type and its rules."""
+        for action_type, rules in self.action_types.items():
+            yield None, action_type, rules
+        for tenant_id, action_types in self.tenants.items():
+            for action_type, rules in action_types.items():
+                yield tenant_id, action_type, rules
+
+    def rules_of(
+        self, tenant_id: str, action_type: str, outcome_type: str | None = None
+    ) -> tuple[OutcomeRule, ...]:
+        """The outcomes that a tenant's action may have; empty where the policy knows none."""
         rules = self.action_types.get(action_type, ())
+        if tenant_id in self.tenants:
+            rules = self.tenants[tenant_id].get(action_type, rules)
         return rules if outcome_type is None else tuple(r for r in rules if r.type == outcome_type)
 
-    @cached_property
-    def rules_by_type(self) -> dict[str, dict[str, OutcomeRule]]:
-        """The rules by action type and outcome type."""
-        return {name: {r.type: r for r in rules} for name, rules in self.action_types.items()}
+    def action_types_of(self, tenant_id: str) -> list[str]:
+        """The action types that a tenant may use."""
+        return sorted(self.action_types.keys() | self.tenants.get(tenant_id, {}).keys())
+
+    def source_of(self, action_type: str, stated: str) -> str:
+        """Where an action's confidence comes from, its event having stated it or not."""
+        return self.confidence_sources.get(action_type, stated) if stated == "unknown" else stated
 
 
 @dataclass(frozen=True)
 class Policy:
-    """All versions, ordered by event time."""
+    """All versions, ordered by event time.
+
+    Args:
+        versions: Each begins later than the one before it.
+        tenants: UUID by name.
+        is_listed: Whether only these tenants may send events.
+        places: File and line where a version begins, by digest.
+    """
 
     versions: tuple[PolicyVersion, ...]
+    tenants: dict[str, str] = field(default_factory=dict)
+    is_listed: bool = False
+    places: dict[str, str] = field(default_factory=dict)
 
     @cached_property
-    def _starts_ms(self) -> list[int]:
-        return [version.effective_from_ms for version in self.versions]
+    def listed_tenants(self) -> frozenset[str] | None:
+        """The tenants that may send events; None where anybody may."""
+        return frozenset(self.tenants.values()) if self.is_listed else None
+
+    def tenant_id_of(self, name: str) -> str:
+        """The UUID of a tenant's name; a UUID stands for itself."""
+        return self.tenants.get(name) or tenant_id_of(name)
 
     def version_at(self, at_ms: int) -> PolicyVersion:
         """The version in force at a moment of event time."""
         return self.versions[bisect_right(self._starts_ms, at_ms) - 1]
+
+    @cached_property
+    def _starts_ms(self) -> list[int]:
+        return [version.effective_from_ms for version in self.versions]
 
     @cached_property
     def by_digest(self) -> dict[str, PolicyVersion]:
@@ -171,146 +226,11 @@ class Policy:
         """The longest such wait in any version, by (action type, outcome type, window)."""
         longest: dict[tuple[str, str, int], int] = {}
         for version in self.versions:
-            for action_type, rules in version.action_types.items():
+            for _, action_type, rules in version.parts():
                 for rule in rules:
                     of = (action_type, rule.type, rule.window_ms)
                     longest[of] = max(longest.get(of, 0), rule.settle_after_ms)
         return longest
 
 
-DEFAULT_POLICY_TOML = """\
-[[version]]
-
-[[version.action_types.send_email]]
-type = "email_engagement"
-calibrates = true
-window_hours = 24
-signals = [
-  { kind = "reply_received", means = "positive" },
-  { kind = "*", when = "count_above", means = "positive" },
-]
-
-[[version.action_types.send_chat]]
-type = "email_engagement"
-calibrates = true
-window_hours = 24
-signals = [
-  { kind = "reply_received", means = "positive" },
-  { kind = "*", when = "count_above", means = "positive" },
-]
-
-[[version.action_types.process_reply]]
-type = "email_engagement"
-calibrates = true
-window_hours = 24
-signals = [
-  { kind = "reply_received", means = "positive" },
-  { kind = "*", when = "count_above", means = "positive" },
-]
-
-[[version.action_types.qualify]]
-type = "deal_progression"
-calibrates = true
-window_hours = 720
-score = "stages"
-signals = [
-  { kind = "stage_changed", when = "stage_above", means = "positive" },
-  { kind = "stage_changed", when = "stage_lost", means = "negative" },
-]
-
-[[version.action_types.recommend_action]]
-type = "meeting_outcome"
-calibrates = true
-window_hours = 168
-signals = [
-  { kind = "meeting_held", means = "positive" },
-  { kind = "meeting_no_show", means = "negative" },
-]
-
-[[version.action_types.escalate]]
-type = "escalation_result"
-calibrates = true
-window_hours = 168
-signals = [
-  { kind = "escalation_resolved", means = "positive" },
-  { kind = "escalation_reopened", means = "negative" },
-]
-"""
-
-
-@dataclass(frozen=True, kw_only=True)
-class _PolicyFile:
-    __pydantic_config__ = _STRICT
-
-    version: Annotated[list[PolicyVersion], Field(min_length=1)]
-
-
-_FILE = TypeAdapter(_PolicyFile)
 _VERSION = TypeAdapter(PolicyVersion)
-
-
-def parse_policy(text: str, name: str = "policy") -> Policy:
-    """Policy of a TOML text.
-
-    Raises:
-        PolicyProblem: the text breaks a rule.
-    """
-    try:
-        file = _FILE.validate_python(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as problem:
-        raise PolicyProblem(f"{name}: not TOML: {problem}") from None
-    except ValidationError as problem:
-        first = problem.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise PolicyProblem(f"{name}: {where}: {first['msg']}") from None
-    _check_versions(file.version, name)
-    return Policy(tuple(map(_with_every_kind, file.version)))
-
-
-def _with_every_kind(version: PolicyVersion) -> PolicyVersion:
-    """The version with a signal for each of its kinds in the place of `*`."""
-
-    def spelt(rule: OutcomeRule) -> OutcomeRule:
-        signals = [
-            replace(signal, kind=kind)
-            for signal in rule.signals
-            for kind in (sorted(version.kinds) if signal.kind == "*" else (signal.kind,))
-        ]
-        return replace(rule, signals=tuple(signals))
-
-    types = {name: tuple(map(spelt, rules)) for name, rules in version.action_types.items()}
-    return replace(version, action_types=types)
-
-
-def _check_versions(versions: list[PolicyVersion], name: str) -> None:
-    if versions[0].effective_from is not None:
-        raise PolicyProblem(f"{name}: the first version is in force from the beginning of time")
-    try:
-        starts = [version.effective_from_ms for version in versions]
-    except ValueError as problem:
-        raise PolicyProblem(f"{name}: effective_from: {problem}") from None
-    if any(later <= earlier for earlier, later in pairwise(starts)):
-        raise PolicyProblem(f"{name}: versions must be ordered by effective_from, each later")
-    for number, version in enumerate(versions):
-        if not version.action_types:
-            raise PolicyProblem(f"{name}: version {number} names no action type")
-        for action_type, rules in version.action_types.items():
-            types = [rule.type for rule in rules]
-            if len(set(types)) < len(types):
-                raise PolicyProblem(f"{name}: {action_type} lists an outcome type twice")
-            if sum(rule.calibrates for rule in rules) != 1:
-                raise PolicyProblem(f"{name}: {action_type}: exactly one outcome calibrates")
-
-
-def load_policy(path: Path | None) -> Policy:
-    """The policy of a file, or the default one.
-
-    Raises:
-        PolicyProblem: the file cannot be read or breaks a rule.
-    """
-    if path is None:
-        return parse_policy(DEFAULT_POLICY_TOML, "the default policy")
-    try:
-        return parse_policy(path.read_text(encoding="utf-8"), str(path))
-    except (OSError, UnicodeDecodeError) as problem:
-        raise PolicyProblem(f"{path}: {problem}") from None

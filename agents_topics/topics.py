@@ -10,6 +10,7 @@ from agents_topics.events import (
     Interaction,
     LateEvent,
     Outcome,
+    PolicyRecord,
 )
 
 HOUR_MS = 3_600_000
@@ -71,6 +72,9 @@ LATE_EVENTS = Topic(name="late-events", key=_CONVERSATION, event=LateEvent)
 DEAD_LETTERS = Topic(
     name="dead-letters", key="as it came", event=None, message_bytes_max=2 * 1_048_588
 )
+POLICIES = Topic(
+    name="policies", key="digest; all in partition 0", event=PolicyRecord, cleanup="compact"
+)
 OUTCOMES = Topic(name="outcomes", key="outcome id", event=Outcome)
 SETTLED_OUTCOMES = Topic(name="settled-outcomes", key=_STREAM, event=Outcome)
 CALIBRATION_UPDATES = Topic(
@@ -85,6 +89,7 @@ TOPICS: tuple[Topic, ...] = (
     CONTROL,
     LATE_EVENTS,
     DEAD_LETTERS,
+    POLICIES,
     OUTCOMES,
     SETTLED_OUTCOMES,
     CALIBRATION_UPDATES,

@@ -19,7 +19,7 @@ from typing import Any
 from agents_topics.connection import Connection, connection_of
 from agents_topics.events import to_ms, to_timestamp
 from agents_topics.identifiers import tenant_id_of
-from agents_topics.policy import load_policy
+from agents_topics.policy_file import load_policy
 from sinks.postgres.migrate import migrate
 from sinks.postgres.queries import run_sql
 from streams.topic_admin import create_topics

@@ -12,8 +12,8 @@ import structlog
 from faust.types import TP
 
 from agents_topics.connection import Connection, connection_of, secret_of
-from agents_topics.policy import load_policy
-from agents_topics.roster import AGENTS, PUBLISHER
+from agents_topics.policy_file import load_policy
+from agents_topics.roster import AGENTS, PUBLISHER, RESOLVER
 from agents_topics.topics import TOPICS
 from sinks.contract import Sink
 from sinks.postgres.writer import PostgresWriter
@@ -22,6 +22,7 @@ from streams import topology
 from streams.batches import BatchApp, BatchConsumer
 from streams.broker import Broker
 from streams.health import HealthServer
+from streams.policy_log import enter_policy
 from streams.quiet_logs import quieten
 from streams.resolve_outcomes import ResolverSettings
 from streams.settings import Settings
@@ -67,6 +68,12 @@ class WorkerApp(BatchApp):
         if problems:
             raise WorkerProblem("; ".join(f"topic {p.topic} {p.reason}" for p in problems))
         await tools.broker.start()
+        if RESOLVER in self.worker.tasks.agents:
+            contradictions = await enter_policy(
+                self.connection, tools.broker, self.worker.tasks.policy
+            )
+            if contradictions:
+                raise WorkerProblem("; ".join(contradictions))
         await self.worker.health.start()
         self.on_partitions_assigned.connect(cast(Any, self._open_tasks))
         self.on_partitions_revoked.connect(cast(Any, self._close_tasks))

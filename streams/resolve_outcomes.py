@@ -93,12 +93,14 @@ class ResolverWork(StatefulWork):
                     "policy file lacks: give it back, and let a change begin at a later time "
                     "(effective_from); another rule for the past is a shadow replay"
                 )
+        places = self._settings.policy.places
         for digest, version in begun.items():
             if digest not in progress.policy:
                 raise StateProblem(
-                    f"{self.name}: the policy file has a version from {version.effective_from} on "
-                    f"({digest}), but events up to {to_timestamp(self._seen_ms())} were judged "
-                    "without it: let it begin later; another rule for the past is a shadow replay"
+                    f"{self.name}: {places[digest]}: the policy file has a version from "
+                    f"{version.effective_from} on, but events up to "
+                    f"{to_timestamp(self._seen_ms())} were judged without it: let it begin later; "
+                    "another rule for the past is a shadow replay"
                 )
 
     def _begun(self) -> tuple[PolicyVersion, ...]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 import structlog
 from faust.types import TP
 
+from agents_topics.policy import Policy
 from agents_topics.roster import AGENTS, CALIBRATOR, RESOLVER, AgentRow
 from sinks.contract import Sink
 from streams.batches import Batch, BatchConsumer
@@ -46,6 +47,11 @@ class Tasks:
     def is_ready(self) -> bool:
         """Whether the group has assigned partitions and every task has restored."""
         return self.is_assigned and all(t.state == "running" for t in self._tasks.values())
+
+    @property
+    def policy(self) -> Policy:
+        """The rules of its resolver tasks."""
+        return self._resolver_settings.policy
 
     @property
     def longest_ms(self) -> int:

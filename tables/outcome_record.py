@@ -63,14 +63,15 @@ def unpublished(
     )
 
 
-_templates: dict[tuple[str, str, str], Outcome] = {}
+_templates: dict[tuple[str, str, str, bool, str], Outcome] = {}
 
 
 def _template(rule: OutcomeRule, version: str, action_type: str) -> Outcome:
-    """What the rule alone says of an outcome; the version names the rule."""
-    template = _templates.get((version, action_type, rule.type))
+    """What the rule alone says of an outcome; a tenant's own rule may say something else."""
+    of = (version, action_type, rule.type, rule.calibrates, rule.confidence_means)
+    template = _templates.get(of)
     if template is None:
-        template = _templates[version, action_type, rule.type] = OutcomeRecord(
+        template = _templates[of] = OutcomeRecord(
             id="",
             tenant_id="",
             conversation_id="",

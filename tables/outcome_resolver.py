@@ -22,7 +22,7 @@ from typing import Any, Literal, Protocol
 
 from agents_topics.codec import Decoded, Malformed
 from agents_topics.events import Action, Interaction, LateEvent, Outcome
-from agents_topics.policy import OutcomeRule, Policy
+from agents_topics.policy import OutcomeRule, Policy, PolicyVersion
 from agents_topics.topics import AGENT_ACTIONS, AGENT_INTERACTIONS
 from tables.label_delay import LabelDelay
 from tables.lead_marks import LeadMarks
@@ -52,6 +52,8 @@ FUTURE_MS_MAX = 600_000
 HELD_PER_CONVERSATION_MAX = 10_000
 SETTLED_PER_STEP_MAX = 20_000
 """A jump of time may end any number of windows; a transaction must stay below its time-out."""
+
+_NO_RULES: tuple[OutcomeRule, ...] = ()
 
 ACTIONS, INTERACTIONS = AGENT_ACTIONS.name, AGENT_INTERACTIONS.name
 JOINED = (ACTIONS, INTERACTIONS)
@@ -126,20 +128,24 @@ class OutcomeResolver:
     ) -> None:
         """Decides once what each record of a topic is, in log order, and takes in the admitted."""
         is_action, policy, times, ids = topic == ACTIONS, self.policy, self.times, self._ids[topic]
-        time, held_ids = times.topics[topic], ids.held
+        time, held_ids, listed = times.topics[topic], ids.held, policy.listed_tenants
         grace_ms, admitted, ignored = time.grace_ms, 0, 0
-        rules: tuple[OutcomeRule, ...] = ()
+        version, rules = policy.versions[0], _NO_RULES
         for record, one in zip(records, decoded, strict=True):
             if isinstance(one, Malformed):
                 self.refuse(topic, record, one.reason, one.detail)
                 continue
             key, at_ms, event = one
             broker_ms = record.timestamp
+            if listed is not None and event.tenant_id not in listed:
+                self.refuse(topic, record, "unknown_tenant", "the policy does not list the tenant")
+                continue
             if at_ms > broker_ms + FUTURE_MS_MAX:
                 self.refuse(topic, record, "future", f"occurred_at {event.occurred_at} is ahead")
                 continue
             if is_action:
-                rules = policy.version_at(at_ms).rules_of(event.action_type, event.outcome_type)
+                version = policy.version_at(at_ms)
+                rules = version.rules_of(event.tenant_id, event.action_type, event.outcome_type)
                 if not rules:
                     self._refuse_type(record, event)
                     continue
@@ -161,7 +167,7 @@ class OutcomeResolver:
             if conversation is None:
                 conversation = self._conversations[key] = Conversation(key)
             problem = (
-                self._on_action(conversation, at_ms, event, rules)
+                self._on_action(conversation, at_ms, event, version, rules)
                 if is_action
                 else self._on_interaction(conversation, at_ms, event, broker_ms)
             )
@@ -246,7 +252,12 @@ class OutcomeResolver:
         self.counts[topic, "late"] += 1
 
     def _on_action(
-        self, conversation: Conversation, at_ms: int, event: Action, rules: tuple[OutcomeRule, ...]
+        self,
+        conversation: Conversation,
+        at_ms: int,
+        event: Action,
+        version: PolicyVersion,
+        rules: tuple[OutcomeRule, ...],
     ) -> tuple[str, str] | None:
         """Takes an action in; or says why not: reason and detail."""
         action_id = event.action_id or event.event_id
@@ -256,11 +267,11 @@ class OutcomeResolver:
             return "conversation_full", "10,000 actions are open"
         stage = event.deal_stage and intern(event.deal_stage)
         action = HeldAction(conversation, action_id, at_ms, stage, event.interaction_count)
-        version = self.policy.version_at(at_ms).digest
+        source = version.source_of(event.action_type, event.confidence_source)
         for rule in rules:
             record = unpublished(
-                conversation.key, action, rule, version, event.action_type,
-                event.predicted_confidence, event.confidence_source, carried_of(event),
+                conversation.key, action, rule, version.digest, event.action_type,
+                event.predicted_confidence, source, carried_of(event),
             )  # fmt: skip
             action.add(OpenOutcome(rule, record, record.window_expires_at_ms, record.settled_at_ms))
         for other in conversation.actions.values():

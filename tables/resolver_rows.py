@@ -70,7 +70,8 @@ def action_of(row: Any, conversation: Conversation, policy: Policy) -> HeldActio
         KeyError: the row names a policy version that the policy lacks.
     """
     key, action_id, at_ms, stage, count, version, action_type, *about, outcomes = row
-    rules = policy.by_digest[version].rules_by_type[action_type]
+    tenant_id = key.partition("/")[0]
+    rules = {rule.type: rule for rule in policy.by_digest[version].rules_of(tenant_id, action_type)}
     action = HeldAction(conversation, action_id, at_ms, stage and intern(stage), count)
     action.is_logged = True
     for outcome_type, revision, is_settled, said in outcomes:

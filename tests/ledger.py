@@ -7,7 +7,7 @@ import msgspec
 from aiokafka import ConsumerRecord
 
 from agents_topics.events import to_ms, to_timestamp
-from agents_topics.policy import load_policy
+from agents_topics.policy_file import load_policy
 from trueup.audit.admission import classify
 from trueup.audit.progress import NEVER_MS, notes_of
 from trueup.audit.reading import JOINED, Log

@@ -44,10 +44,12 @@ def classify(policy, actions, interactions, grace_ms):
                 and r.event.event_id == event.event_id
                 and to_ms(r.event.occurred_at) + grace_ms > max(before)
             ][-1:]
-            if at > record.timestamp + 600_000:
+            if policy.is_listed and event.tenant_id not in policy.tenants.values():
+                found = "unknown"
+            elif at > record.timestamp + 600_000:
                 found = "future"
             elif topic == "agent-actions" and not policy.version_at(at).rules_of(
-                event.action_type, event.outcome_type
+                event.tenant_id, event.action_type, event.outcome_type
             ):
                 found = "unknown"
             elif before and at + grace_ms <= max(before):
@@ -75,7 +77,8 @@ def kinds_at(policy, at):
         signal.kind
         for version in policy.versions
         if version.effective_from is None or to_ms(version.effective_from) <= at
-        for rules in version.action_types.values()
+        for types in (version.action_types, *version.tenants.values())
+        for rules in types.values()
         for rule in rules
         for signal in rule.signals
     }
@@ -131,7 +134,7 @@ def settle(policy, actions, interactions):
             == (action.tenant_id, action.conversation_id)
         ]
         version = policy.version_at(start)
-        for rule in version.rules_of(action.action_type, action.outcome_type):
+        for rule in version.rules_of(action.tenant_id, action.action_type, action.outcome_type):
             end = start + rule.window_hours * HOUR
             settled_at = start + max(rule.window_hours, rule.label_window_hours) * HOUR
             labels = [
@@ -153,7 +156,7 @@ def settle(policy, actions, interactions):
                         (to_ms(n.occurred_at), action_id(n))
                         for n in neighbours
                         for other in policy.version_at(to_ms(n.occurred_at)).rules_of(
-                            n.action_type, n.outcome_type
+                            n.tenant_id, n.action_type, n.outcome_type
                         )
                         if other.type == rule.type
                         and concerns(r.event, n, other)
@@ -208,7 +211,9 @@ def settle(policy, actions, interactions):
                     action.action_type,
                     rule.type,
                     rule.window_hours * HOUR,
-                    action.confidence_source,
+                    version.confidence_sources.get(action.action_type, "unknown")
+                    if action.confidence_source == "unknown"
+                    else action.confidence_source,
                 ),
             }
     _mark_leads(outcomes)

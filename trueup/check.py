@@ -121,14 +121,19 @@ class LineReader:
 
     def _refusal(self, number: int, decoded: Decoded) -> Problem | None:
         """Why the policy would refuse the event."""
-        event = decoded.event
-        if self._policy is None or not isinstance(event, Action):
+        event, policy = decoded.event, self._policy
+        if policy is None:
             return None
-        version = self._policy.version_at(decoded.at_ms)
-        if version.rules_of(event.action_type, event.outcome_type):
+        if policy.listed_tenants is not None and event.tenant_id not in policy.listed_tenants:
+            reason = "the policy lists its tenants, and this one is not among them"
+            return Problem(number, "tenant_id", reason)
+        if not isinstance(event, Action):
             return None
-        if not version.rules_of(event.action_type, None):
-            known = ", ".join(version.action_types)
+        version = policy.version_at(decoded.at_ms)
+        if version.rules_of(event.tenant_id, event.action_type, event.outcome_type):
+            return None
+        if not version.rules_of(event.tenant_id, event.action_type):
+            known = ", ".join(version.action_types_of(event.tenant_id))
             reason = f"the policy does not know {event.action_type!r}, only {known}"
             return Problem(number, "action_type", reason)
         reason = f"the policy does not know {event.outcome_type!r} for {event.action_type}"

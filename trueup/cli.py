@@ -17,7 +17,8 @@ from pydantic import ValidationError
 
 from agents_topics.connection import Connection, ConnectionProblem, connection_of, secret_of
 from agents_topics.identifiers import tenant_id_of
-from agents_topics.policy import Policy, PolicyProblem, load_policy
+from agents_topics.policy import Policy, PolicyProblem
+from agents_topics.policy_file import load_policy
 from agents_topics.topics import TOPICS
 from sinks.postgres.connect import PostgresProblem
 from sinks.postgres.migrate import migrate as migrate_database

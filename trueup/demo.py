@@ -21,7 +21,7 @@ from typing import Any, TextIO
 
 from agents_topics.connection import Connection, connection_of
 from agents_topics.events import to_ms
-from agents_topics.policy import load_policy
+from agents_topics.policy_file import load_policy
 from sinks.postgres.migrate import migrate
 from sinks.postgres.queries import run_sql
 from streams.settings import Settings

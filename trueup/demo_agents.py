@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from agents_topics.identifiers import tenant_id_of
-from agents_topics.policy import DEFAULT_POLICY_TOML, parse_policy
+from agents_topics.policy_file import DEFAULT_POLICY_TOML, parse_policy
 
 WELL_CALIBRATED = "well calibrated"
 OVER_CONFIDENT = "over-confident"

@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from agents_topics.connection import connection_of
-from agents_topics.policy import load_policy
+from agents_topics.policy_file import load_policy
 from agents_topics.roster import RESOLVER
 from agents_topics.topics import (
     AGENT_ACTIONS,

@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from agents_topics.connection import connection_of
 from agents_topics.events import to_timestamp
-from agents_topics.policy import load_policy
+from agents_topics.policy_file import load_policy
 from sinks.postgres.migrate import migrate
 from streams.topic_admin import create_topics
 from trueup.ledger import audit_database

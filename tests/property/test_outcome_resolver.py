@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from agents_topics.codec import Decoded
 from agents_topics.events import Action, Interaction, Outcome, Promise, to_timestamp
-from agents_topics.identifiers import key_of
-from agents_topics.policy import parse_policy
+from agents_topics.identifiers import key_of, tenant_id_of
+from agents_topics.policy_file import parse_policy
 from tables.calibration_bins import SUM_NAMES
 from tables.calibrator import Calibrator
 from tables.outcome_resolver import OutcomeResolver
@@ -18,7 +18,7 @@ from tests import oracle
 HOUR = 3_600_000
 START = 1_767_571_200_000
 GRACE = {"agent-actions": HOUR, "agent-interactions": HOUR}
-TENANT = "a47951f0-e4ec-5f4c-8d0b-bc4430f8fee5"
+LISTED, OWN_RULES, STRANGER = (tenant_id_of(name) for name in ("acme", "globex", "initech"))
 COMPARED = (
     "status", "score", "signal_source", "decided_by", "created_at_ms", "window_expires_at_ms",
     "settled_at_ms", "resolved_at_ms", "policy_version", "calibrates", "expired_counts",
@@ -27,7 +27,21 @@ COMPARED = (
 
 POLICY = parse_policy(
     """
+tenants_are = "listed"
+[tenants]
+acme = "uuid5"
+globex = "uuid5"
+
 [[version]]
+[version.confidence_sources]
+mail = "logprob"
+[[version.tenants.globex.mail]]
+type = "reply"
+calibrates = true
+window_hours = 5
+attribution = "direct"
+confidence_means = "success_given_signal"
+signals = [{ kind = "stage", means = "negative" }, { kind = "opened", means = "positive" }]
 [[version.action_types.mail]]
 type = "reply"
 calibrates = true
@@ -66,6 +80,7 @@ signals = [{ kind = "reply", means = "positive" }, { kind = "bounce", means = "n
 """
 )
 
+tenants = st.sampled_from([*[LISTED] * 6, *[OWN_RULES] * 3, STRANGER])
 minutes = st.integers(0, 14 * 4).map(lambda quarter: START + quarter * HOUR // 4)
 stages = st.sampled_from(
     [None, "prospecting", "evaluation", "closed_won", "closed_lost", "stalled"]
@@ -78,7 +93,7 @@ counts = st.one_of(st.none(), st.integers(0, 2))
 def actions(draw):
     return Action(
         event_id=f"a{draw(st.integers(0, 20))}",
-        tenant_id=TENANT,
+        tenant_id=draw(tenants),
         conversation_id=draw(conversations),
         action_type=draw(st.sampled_from(["mail", "mail", "call", "unheard"])),
         outcome_type=draw(st.sampled_from([None, None, None, "reply", "deal"])),
@@ -86,6 +101,7 @@ def actions(draw):
         occurred_at=to_timestamp(draw(minutes)),
         deal_stage=draw(stages),
         interaction_count=draw(counts),
+        confidence_source=draw(st.sampled_from(["unknown", "judge"])),
     )
 
 
@@ -93,7 +109,7 @@ def actions(draw):
 def interactions(draw):
     return Interaction(
         event_id=f"i{draw(st.integers(0, 30))}",
-        tenant_id=TENANT,
+        tenant_id=draw(tenants),
         conversation_id=draw(conversations),
         kind=draw(st.sampled_from(["reply", "bounce", "stage", "human_label", "opened"])),
         occurred_at=to_timestamp(draw(minutes)),

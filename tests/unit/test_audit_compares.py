@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from aiokafka import ConsumerRecord
 
-from agents_topics.policy import load_policy
+from agents_topics.policy_file import load_policy
 from tests.ledger import ACTIONS, HOME, HOUR, INTERACTIONS, START, TENANT, body_of, key_of
 from trueup.audit.bins import bins_of, bins_of_changelog, bins_of_rows, compare_bins
 from trueup.audit.comparing import compare_changelog, compare_rows, compare_topic

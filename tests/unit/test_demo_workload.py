@@ -11,7 +11,7 @@ import pytest
 
 from agents_topics.codec import Decoded, Decoder
 from agents_topics.events import Action, Interaction, Outcome, to_ms
-from agents_topics.policy import load_policy
+from agents_topics.policy_file import load_policy
 from streams.partitioner import partitions_of
 from tables.calibration_bins import Sums, bin_index_of, millionths_of, y_of
 from tables.outcome_resolver import ACTIONS, INTERACTIONS, OutcomeResolver

@@ -18,7 +18,7 @@ from agents_topics.codec import decode_clock
 from agents_topics.connection import Connection
 from agents_topics.events import Clock
 from agents_topics.identifiers import tenant_id_of
-from agents_topics.policy import load_policy
+from agents_topics.policy_file import load_policy
 from streams.partitioner import partitions_of
 from streams.topic_admin import create_topics
 from trueup.check import RECORD_BYTES_MAX, LineReader, Problem, check_lines

@@ -4,7 +4,7 @@ import json
 
 from agents_topics.events import to_ms
 from agents_topics.identifiers import tenant_id_of
-from agents_topics.policy import load_policy
+from agents_topics.policy_file import load_policy
 from examples.classifiers import events_of
 from examples.forecasts import games, main, markets
 from examples.settling import POLICY, finish

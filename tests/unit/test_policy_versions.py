@@ -4,7 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from agents_topics.policy import PolicyProblem, parse_policy
+from agents_topics.policy import PolicyProblem
+from agents_topics.policy_file import parse_policy
 from agents_topics.topics import TOPICS
 from streams.changelog import StateProblem
 from streams.resolve_outcomes import ResolverSettings, ResolverWork
@@ -81,7 +82,7 @@ def test_versions_whose_time_has_not_come_may_come_and_go(before, after):
 @pytest.mark.parametrize(
     ("before", "after", "told"),
     [
-        (FIRST, EARLIER, "has a version from 2026-01-06T00:00:00Z on .* let it begin later"),
+        (FIRST, EARLIER, "line 12: .* version from 2026-01-06T00:00:00Z on, .* let it begin later"),
         (EARLIER, FIRST, "which the policy file lacks"),
         (FIRST, FIRST.replace("240", "241"), "which the policy file lacks"),
         (EARLIER, EARLIER.replace("01-06", "01-07"), "which the policy file lacks"),

@@ -9,7 +9,7 @@ import pytest
 from agents_topics.codec import Decoded, Decoder
 from agents_topics.events import Action, Interaction, to_timestamp
 from agents_topics.identifiers import key_of
-from agents_topics.policy import load_policy
+from agents_topics.policy_file import load_policy
 from tables.outcome_resolver import SETTLED_PER_STEP_MAX, OutcomeResolver
 
 HOUR = 3_600_000

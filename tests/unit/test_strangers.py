@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from agents_topics.identifiers import key_of
-from agents_topics.policy import load_policy
+from agents_topics.policy_file import load_policy
 from agents_topics.topics import TOPICS
 from streams.partitioner import partitions_of
 from streams.resolve_outcomes import CONTROL, ResolverSettings, ResolverWork

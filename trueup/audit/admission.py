@@ -16,7 +16,7 @@ from trueup.audit.judging import Judge, Read
 from trueup.audit.partitioning import partition_of
 from trueup.audit.progress import NOTHING, Note
 from trueup.audit.reading import CONTROL, DEAD_LETTERS, EMPTY, JOINED, LATE_EVENTS, Log, Logs
-from trueup.audit.remembering import Remembered, Spans
+from trueup.audit.remembering import Remembered, Spans, rules_of
 from trueup.audit.report import AuditReport
 from trueup.audit.rules import Rules
 from trueup.audit.times import Clocks, First, TopicTime
@@ -116,12 +116,12 @@ def _first_step(
 ) -> Event | Broken:
     if not is_home:
         return Broken("wrong_partition")
+    body, listed = event.body, rules.policy.listed_tenants
+    if listed is not None and body.tenant_id not in listed:
+        return Broken("unknown_tenant")
     if event.at > record.timestamp + FUTURE_MS_MAX:
         return Broken("future")
-    body = event.body
-    if isinstance(body, Action) and not rules.policy.version_at(event.at).rules_of(
-        body.action_type, body.outcome_type
-    ):
+    if isinstance(body, Action) and not rules_of(event, rules.policy):
         return Broken("unknown_outcome_type" if body.outcome_type else "unknown_action_type")
     return event
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from agents_topics.policy import OutcomeRule, Policy
 from trueup.audit.contract import Event
 from trueup.audit.reading import ACTIONS
 from trueup.audit.rules import Rules
@@ -48,11 +49,17 @@ def action_id_of(event: Any) -> str:
     return str(event.action_id or event.event_id)
 
 
+def rules_of(action: Event, policy: Policy) -> tuple[OutcomeRule, ...]:
+    """The outcomes that an action may have under the version of its time."""
+    body = action.body
+    return policy.version_at(action.at).rules_of(
+        body.tenant_id, body.action_type, body.outcome_type
+    )
+
+
 def span_of(event: Event, rules: Rules) -> Span:
     """An action in time."""
-    outcomes = rules.policy.version_at(event.at).rules_of(
-        event.body.action_type, event.body.outcome_type
-    )
+    outcomes = rules_of(event, rules.policy)
     windows = [outcome.window_hours for outcome in outcomes]
     labels = [outcome.label_window_hours for outcome in outcomes]
     end = event.at + max(windows) * HOUR_MS

@@ -11,7 +11,7 @@ from typing import Any
 from agents_topics.events import STAGE_RANKS, Action, Interaction
 from agents_topics.policy import OutcomeRule, Policy
 from trueup.audit.contract import Event
-from trueup.audit.remembering import HOUR_MS, action_id_of
+from trueup.audit.remembering import HOUR_MS, action_id_of, rules_of
 
 Name = tuple[str, str, str]
 """Conversation key, action_id, outcome type."""
@@ -33,10 +33,12 @@ def settle(
         for key, actions in actions_of.items():
             for action in actions:
                 version = policy.version_at(action.at)
-                for rule in version.rules_of(action.body.action_type, action.body.outcome_type):
+                source = version.source_of(action.body.action_type, action.body.confidence_source)
+                for rule in rules_of(action, policy):
                     name = (key, action_id_of(action.body), rule.type)
                     outcome = _decide(action, rule, actions, by_key[key], policy)
                     outcome["policy_version"] = version.digest
+                    outcome["stream"] = (*outcome["stream"][:-1], source)
                     if outcome["settled_at"] <= as_of.get(partition, -(2**62)):
                         settled[name] = outcome
                     else:
@@ -138,9 +140,7 @@ def _takes(
     rivals = [
         (other.at, action_id_of(other.body))
         for other in actions
-        for rule in policy.version_at(other.at).rules_of(
-            other.body.action_type, other.body.outcome_type
-        )
+        for rule in rules_of(other, policy)
         if rule.type == outcome_type
         and other.at <= interaction.at < other.at + rule.window_hours * HOUR_MS
         and _meant(interaction.body, other.body, rule)

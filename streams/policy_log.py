@@ -1,0 +1,54 @@
+"""The topic `policies`: every version that a worker had, and the refusal of another past.
+
+A worker that resolves outcomes reads what was recorded, refuses to start where its file would have
+judged differently, and records what is new. All records stand in one partition: of two workers that
+begin at once with files that contradict each other, the later one sees the other's.
+"""
+
+import msgspec
+from aiokafka import AIOKafkaProducer
+
+from agents_topics.connection import Connection
+from agents_topics.events import PolicyRecord
+from agents_topics.policy import Policy
+from agents_topics.policy_history import changes_of_history, record_of
+from agents_topics.topics import POLICIES
+from streams.broker import Broker
+
+PARTITION = 0
+CLOCK_KEY = b"clock"
+"""A tombstone under this key tells the broker's time, and leaves no trace."""
+
+_decode = msgspec.json.Decoder(PolicyRecord).decode
+_encode = msgspec.json.Encoder().encode
+
+
+async def recorded_policies(connection: Connection, broker: Broker) -> list[PolicyRecord]:
+    """What is recorded."""
+    rows, _ = await broker.changelog(connection.topic(POLICIES.name), PARTITION)
+    return [_decode(value) for value in rows.values()]
+
+
+async def enter_policy(connection: Connection, broker: Broker, policy: Policy) -> list[str]:
+    """Records the policy's versions; or says why they contradict what is recorded."""
+    topic = connection.topic(POLICIES.name)
+    producer = AIOKafkaProducer(**connection.client_options(), enable_idempotence=True)
+    await producer.start()
+    try:
+        clock = await producer.send_and_wait(topic, None, key=CLOCK_KEY, partition=PARTITION)
+        recorded = await recorded_policies(connection, broker)
+        problems = changes_of_history(recorded, policy, clock.timestamp)
+        if problems:
+            return problems
+        known = {record.digest for record in recorded}
+        for version in policy.versions:
+            if version.digest not in known:
+                key, value = version.digest.encode(), _encode(record_of(version))
+                await producer.send_and_wait(topic, value, key=key, partition=PARTITION)
+        # What was never in force and is in the file no more was a plan that was given up.
+        for digest in known - policy.by_digest.keys():
+            await producer.send_and_wait(topic, None, key=digest.encode(), partition=PARTITION)
+        recorded = await recorded_policies(connection, broker)
+        return changes_of_history(recorded, policy, clock.timestamp)
+    finally:
+        await producer.stop()
