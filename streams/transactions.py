@@ -20,6 +20,7 @@ TRANSACTION_TIMEOUT_MS = 10_000
 DEADLINE_S = 8.0
 BATCH_BYTES = 900 * 1024
 RECORDS_MAX = 1_000_000_000
+CONNECT_PAUSE_S = 0.25
 
 
 class Out(NamedTuple):
@@ -75,6 +76,7 @@ class TaskProducer:
             retry_backoff_ms=10,
             request_timeout_ms=10_000,
         )
+        _connect_gently(self._producer.client)
 
     async def open(self) -> None:
         """Fences the last owner; its unfinished transaction is ended when this returns."""
@@ -132,6 +134,19 @@ class TaskProducer:
         with contextlib.suppress(Exception):
             async with asyncio.timeout(2):
                 await self._producer.stop()
+
+
+def _connect_gently(client: Any) -> None:
+    """The short back-off is for a broker's answers; one that is away is not asked at that pace."""
+    connect = client._get_conn
+
+    async def get_conn(node_id: Any, **options: Any) -> Any:
+        connection = await connect(node_id, **options)
+        if connection is None:
+            await asyncio.sleep(CONNECT_PAUSE_S)
+        return connection
+
+    client._get_conn = get_conn
 
 
 class _Append(NamedTuple):

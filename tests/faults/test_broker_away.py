@@ -3,13 +3,21 @@
 import asyncio
 import time
 
+import aiokafka.client
 import pytest
 
+from agents_topics.connection import Connection
+from streams.topic_admin import create_topics
+from streams.transactions import Out, TaskProducer
 from tests.faults.runs import LAG_MIN, Gauge
 from trueup.embedded.kafka import EmbeddedKafka
 
 LOG_LINES_MAX = 500
 """A person reads a worker's log of a minute without a broker; it was 330 lines a second."""
+
+
+ATTEMPTS_MAX = 120
+"""To connect, by one producer while its commit lasts: three loops, four times a second, for 8 s."""
 
 
 def line_count(worker):
@@ -61,3 +69,27 @@ async def test_the_broker_may_be_away(own_kafka, own_database_url, run_on, chanc
     assert [worker.process for worker in it.workers.values()] == processes
     assert all(lines < LOG_LINES_MAX for lines in map(line_count, it.workers.values()))
     await it.check()
+
+
+@pytest.mark.slow
+async def test_a_broker_that_is_away_is_asked_a_few_times_a_second(own_kafka, monkeypatch):
+    kafka = await asyncio.to_thread(own_kafka)
+    connection = Connection(bootstrap=kafka.bootstrap)
+    await create_topics(connection, 1)
+    outputs = {("outcomes", 0): [Out(b"key", b"value")]}
+    producer = TaskProducer(connection, "task", "group")
+    await producer.open()
+    await producer.commit(outputs, {})
+    connect, attempts = aiokafka.client.create_conn, []
+
+    async def counted(*args, **options):
+        attempts.append(args)
+        return await connect(*args, **options)
+
+    monkeypatch.setattr(aiokafka.client, "create_conn", counted)
+    await asyncio.to_thread(kafka.kill)
+    with pytest.raises(TimeoutError):
+        await producer.commit(outputs, {})
+    await producer.close()
+
+    assert 0 < len(attempts) <= ATTEMPTS_MAX
