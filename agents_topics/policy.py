@@ -1,7 +1,9 @@
 """Which interaction settles which action: the policy, a typed TOML file, versioned by event time.
 
 An action keeps for life the version in force at its occurred_at; `digest` names a version in state
-and in outcomes. The default below is the rule book of the first release.
+and in outcomes. Beside the versions a file may name tenants (`[tenants]`, name = UUID) and say
+that there are no others (`tenants_are = "listed"`). The default below is the rule book of the
+first release.
 """
 
 import hashlib
@@ -16,7 +18,7 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
-from agents_topics.events import Name50, Timestamp, to_ms
+from agents_topics.events import Name50, TenantId, Timestamp, to_ms
 
 BEGINNING_OF_TIME_MS = -(2**62)
 HOUR_MS = 3_600_000
@@ -130,9 +132,19 @@ class PolicyVersion:
 
 @dataclass(frozen=True)
 class Policy:
-    """All versions, ordered by event time."""
+    """All versions, ordered by event time; and the tenants that have a name.
+
+    Where tenants are `listed`, others' records are dead letters.
+    """
 
     versions: tuple[PolicyVersion, ...]
+    tenants: dict[str, str] = field(default_factory=dict)
+    are_tenants_listed: bool = False
+
+    @cached_property
+    def listed_tenants(self) -> frozenset[str] | None:
+        """The UUIDs of all tenants that there are; None where any may come."""
+        return frozenset(self.tenants.values()) if self.are_tenants_listed else None
 
     @cached_property
     def _starts_ms(self) -> list[int]:
@@ -243,6 +255,8 @@ class _PolicyFile:
     __pydantic_config__ = _STRICT
 
     version: Annotated[list[PolicyVersion], Field(min_length=1)]
+    tenants_are: Literal["open", "listed"] = "open"
+    tenants: dict[Annotated[str, Field(min_length=1)], TenantId] = field(default_factory=dict)
 
 
 _FILE = TypeAdapter(_PolicyFile)
@@ -264,7 +278,8 @@ def parse_policy(text: str, name: str = "policy") -> Policy:
         where = ".".join(str(part) for part in first["loc"])
         raise PolicyProblem(f"{name}: {where}: {first['msg']}") from None
     _check_versions(file.version, name)
-    return Policy(tuple(map(_with_every_kind, file.version)))
+    versions = tuple(map(_with_every_kind, file.version))
+    return Policy(versions, file.tenants, file.tenants_are == "listed")
 
 
 def _with_every_kind(version: PolicyVersion) -> PolicyVersion:

@@ -128,6 +128,7 @@ class OutcomeResolver:
         is_action, policy, times, ids = topic == ACTIONS, self.policy, self.times, self._ids[topic]
         time, held_ids = times.topics[topic], ids.held
         grace_ms, admitted, ignored = time.grace_ms, 0, 0
+        tenants = policy.listed_tenants
         rules: tuple[OutcomeRule, ...] = ()
         for record, one in zip(records, decoded, strict=True):
             if isinstance(one, Malformed):
@@ -137,6 +138,10 @@ class OutcomeResolver:
             broker_ms = record.timestamp
             if at_ms > broker_ms + FUTURE_MS_MAX:
                 self._refuse(topic, record, "future", f"occurred_at {event.occurred_at} is ahead")
+                continue
+            if tenants is not None and event.tenant_id not in tenants:
+                detail = f"the policy does not list tenant {event.tenant_id}"
+                self._refuse(topic, record, "unknown_tenant", detail)
                 continue
             if is_action:
                 rules = policy.version_at(at_ms).rules_of(event.action_type, event.outcome_type)

@@ -122,7 +122,12 @@ class LineReader:
     def _refusal(self, number: int, decoded: Decoded) -> Problem | None:
         """Why the policy would refuse the event."""
         event = decoded.event
-        if self._policy is None or not isinstance(event, Action):
+        if self._policy is None:
+            return None
+        tenants = self._policy.listed_tenants
+        if tenants is not None and event.tenant_id not in tenants:
+            return Problem(number, "tenant_id", "the policy does not list this tenant")
+        if not isinstance(event, Action):
             return None
         version = self._policy.version_at(decoded.at_ms)
         if version.rules_of(event.action_type, event.outcome_type):

@@ -119,6 +119,8 @@ def _first_step(
     if event.at > record.timestamp + FUTURE_MS_MAX:
         return Broken("future")
     body = event.body
+    if rules.policy.are_tenants_listed and body.tenant_id not in rules.policy.tenants.values():
+        return Broken("unknown_tenant")
     if isinstance(body, Action) and not rules.policy.version_at(event.at).rules_of(
         body.action_type, body.outcome_type
     ):

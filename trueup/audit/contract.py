@@ -43,7 +43,8 @@ class Broken:
 
 _REASONS = frozenset(
     ("empty", "json_invalid", "time", "no_key", "key", "metadata", "nul", "wrong_partition",
-     "future", "unknown_action_type", "unknown_outcome_type", "conflict", "conversation_full")
+     "future", "unknown_tenant", "unknown_action_type", "unknown_outcome_type", "conflict",
+     "conversation_full")
 )  # fmt: skip
 
 
