@@ -205,7 +205,7 @@ class ResolverWork(StatefulWork):
             if until_ms > record.timestamp + FUTURE_MS_MAX:
                 problems.append(Refused(CONTROL, record, "future", f"until {clock.until}"))
             else:
-                self.resolver.times.on_clock(until_ms)
+                self.resolver.times.on_clock(until_ms, record.timestamp)
         self.resolver.counts[CONTROL, "admitted"] += len(records) - len(problems)
         self.resolver.counts[CONTROL, "dead"] += len(problems)
         return problems

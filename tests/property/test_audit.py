@@ -70,15 +70,14 @@ class Worker:
         for _ in range(self.draw(st.integers(1, 3))):
             self.now += self.draw(st.sampled_from([9_000, 20_000, HOUR, 3 * HOUR]))
             self.finish()
-            if self.resolver.times.first_broker_ms > 0:
-                self.resolver.times.on_silence(list(JOINED), self.now, IDLE)
+            self.resolver.times.on_silence(list(JOINED), self.now, IDLE)
 
     def jump(self):
         """A clock record comes and is applied."""
         self.now += 1
         until = START + self.draw(st.integers(0, 12)) * HOUR
         self.ledger.clock(until, self.now)
-        self.resolver.times.on_clock(until)
+        self.resolver.times.on_clock(until, self.now)
 
     def restart(self):
         self.finish()

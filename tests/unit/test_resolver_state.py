@@ -48,7 +48,7 @@ class Task:
                 "occurred_at": to_timestamp(START + int(hours * HOUR)),
                 **fields,
             }
-            key = key_of(TENANT, event["conversation_id"]).encode()
+            key = key_of(event["tenant_id"], event["conversation_id"]).encode()
             decoded = DECODE[topic](key, json.dumps(event).encode())
             assert isinstance(decoded, Decoded), decoded
             record = Record(self.offset, START + 9_999 * HOUR)
@@ -66,7 +66,7 @@ class Task:
 
     def settle(self):
         """Every window closes; returns what has settled, in order."""
-        self.resolver.times.on_clock(START + 9_000 * HOUR)
+        self.resolver.times.on_clock(START + 9_000 * HOUR, START)
         return [outcome for outcome in self.finish().outcomes if outcome.is_settled]
 
     def restart(self):
@@ -108,7 +108,7 @@ def test_what_settles_at_once_is_said_in_bounded_steps_and_promised_no_sooner():
         ids = range(part, min(part + 1_000, count))
         task.step(*(action(0, event_id=f"a{n}", conversation_id=f"c{n}") for n in ids))
     task.step(stage(1, "evaluation", event_id="i", conversation_id=f"c{count - 1}"))
-    task.resolver.times.on_clock(START + 9_000 * HOUR)
+    task.resolver.times.on_clock(START + 9_000 * HOUR, START)
     settled = []
     while task.resolver.is_settling:
         outcomes = [outcome for outcome in task.finish().outcomes if outcome.is_settled]
@@ -130,7 +130,7 @@ def test_no_row_of_the_changelog_grows_with_what_a_step_holds():
     ids = range(12_000)
     task.step(*(action(0, event_id=f"a{n:0100}"[-100:], conversation_id=f"c{n}") for n in ids))
     sizes = [len(row) for row in task.rows.values()]
-    task.resolver.times.on_clock(START + 722 * HOUR)
+    task.resolver.times.on_clock(START + 722 * HOUR, START)
     task.finish()
     sizes += [len(row) for row in task.rows.values()]
 
