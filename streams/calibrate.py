@@ -52,7 +52,7 @@ class CalibratorWork(StatefulWork):
         return first_queued(queued)
 
     async def apply(self, batches: Sequence[tuple[str, Sequence[ConsumerRecord]]]) -> None:
-        """One step of the core over the batches, one transaction."""
+        """One step of the core over the batches, one transaction; more where much may enter."""
         for topic, records in batches:
             for record in records:
                 if record.key is None:
@@ -60,6 +60,18 @@ class CalibratorWork(StatefulWork):
                 else:
                     self.calibrator.on_settled(_decode_outcome(record.value))
             self.offsets[topic] = records[-1].offset + 1
+        await self._commit()
+        await self._enter_rest()
+
+    async def tick(self, is_drained: bool) -> None:
+        """Lets enter what an interrupted step has left; all else enters when promises come."""
+        await self._enter_rest()
+
+    async def _enter_rest(self) -> None:
+        while self.calibrator.is_entering:
+            await self._commit()
+
+    async def _commit(self) -> None:
         step = self.calibrator.finish()
         names, own = self.tools.names, self.partition
         updates = [Out(key.encode(), encode(update)) for key, update in step.updates]
@@ -70,6 +82,3 @@ class CalibratorWork(StatefulWork):
                 (self.changelog_name, own): row_outs(step.changes, progress),
             }
         )
-
-    async def tick(self, is_drained: bool) -> None:
-        """Nothing: outcomes enter when promises come."""
