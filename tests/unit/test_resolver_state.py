@@ -139,3 +139,27 @@ def test_no_row_of_the_changelog_grows_with_what_a_step_holds():
     task.restart()
     task.settle()
     assert not task.rows
+
+
+@pytest.mark.parametrize(
+    ("hours", "fields", "unmatched"),
+    [
+        (2, {}, 0),
+        (2, {"action_id": "a"}, 0),
+        (2, {"action_id": "other"}, 1),
+        (2, {"kind": "human_label", "label": "positive", "action_id": "a"}, 0),
+        (2, {"kind": "human_label", "label": "positive"}, 1),
+        (721, {"kind": "human_label", "label": "positive", "action_id": "a"}, 1),
+        (-1, {}, 1),
+    ],
+)
+@pytest.mark.parametrize("is_first", [False, True])
+def test_what_can_concern_no_action_is_counted_unmatched(hours, fields, unmatched, is_first):
+    told = {"kind": "stage_changed", "deal_stage": "evaluation"} | fields
+    records = [action(0, action_id="a"), (INTERACTIONS, hours, told)]
+    task = Task()
+    for record in reversed(records) if is_first else records:
+        task.step(record)
+    task.settle()
+
+    assert task.resolver.counts["interactions", "unmatched"] == unmatched
