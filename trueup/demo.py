@@ -22,6 +22,7 @@ from typing import Any, TextIO
 from agents_topics.connection import Connection, connection_of
 from agents_topics.events import to_ms
 from agents_topics.policy import load_policy
+from agents_topics.topics import CONTROL
 from sinks.postgres.migrate import migrate
 from sinks.postgres.queries import run_sql
 from streams.settings import Settings
@@ -287,7 +288,7 @@ def _counts_of(status: dict[str, Any] | None) -> Counter[str]:
             if group == "settled":
                 counts[member] += count
                 counts["settled"] += count
-            elif group != "interactions":
+            elif group not in ("interactions", CONTROL.name):
                 counts["records"] += count
                 counts[{"duplicate": "duplicates", "dead": "dead letters"}.get(member, member)] += (
                     count
