@@ -61,7 +61,19 @@ class CalibratorWork(StatefulWork):
         self.offsets[topic] = records[-1].offset + 1
 
     async def commit(self) -> None:
-        """Ends the core's step: one transaction."""
+        """Ends the core's step: one transaction, and more where much may enter."""
+        await self._write()
+        await self._enter_rest()
+
+    async def tick(self, is_drained: bool) -> None:
+        """Lets enter what an interrupted step has left; all else enters when promises come."""
+        await self._enter_rest()
+
+    async def _enter_rest(self) -> None:
+        while self.calibrator.is_entering:
+            await self._write()
+
+    async def _write(self) -> None:
         step = self.calibrator.finish()
         names, own = self.tools.names, self.partition
         updates = [Out(key.encode(), encode(update)) for key, update in step.updates]
@@ -72,6 +84,3 @@ class CalibratorWork(StatefulWork):
                 (self.changelog_name, own): row_outs(step.changes, progress),
             }
         )
-
-    async def tick(self, is_drained: bool) -> None:
-        """Nothing: outcomes enter when promises come."""

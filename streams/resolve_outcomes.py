@@ -205,7 +205,7 @@ class ResolverWork(StatefulWork):
             if until_ms > record.timestamp + FUTURE_MS_MAX:
                 resolver.refuse(CONTROL, record, "future", f"until {clock.until}")
             else:
-                resolver.times.on_clock(until_ms)
+                resolver.times.on_clock(until_ms, record.timestamp)
                 resolver.counts[CONTROL, "admitted"] += 1
 
     # ---- time ----------------------------------------------------------------------------------

@@ -21,6 +21,9 @@ from tables.calibration_bins import (
 )
 from tables.stream_times import NEVER_MS
 
+ENTERED_PER_STEP_MAX = 50_000
+"""A promise may release any number of outcomes; a transaction must stay below its time-out."""
+
 
 class Stream(NamedTuple):
     """What shares a curve, a test and a threshold."""
@@ -73,6 +76,11 @@ class Calibrator:
         return min(self.promises.values())
 
     @property
+    def is_entering(self) -> bool:
+        """Whether an outcome's turn has come: the next step lets it enter."""
+        return bool(self._waiting) and self._waiting[0].settled_at_ms <= self.promised_ms
+
+    @property
     def waiting_count(self) -> int:
         """How many outcomes wait for their turn."""
         return len(self._waiting)
@@ -107,14 +115,16 @@ class Calibrator:
         self._new[waiting.id] = waiting
 
     def finish(self) -> CalibratorStep:
-        """Ends the step: outcomes whose turn has come enter their bins."""
+        """Ends the step: outcomes whose turn has come enter their bins, as many as one may hold."""
         step = CalibratorStep()
         touched: dict[BinKey, CalibrationBin] = {}
-        promised_ms = self.promised_ms
-        while self._waiting and self._waiting[0].settled_at_ms <= promised_ms:
-            self._enter(heapq.heappop(self._waiting), touched, step)
-        for waiting in self._new.values():
-            step.changes[_waiting_key(waiting.id)] = waiting
+        promised_ms, waiting = self.promised_ms, self._waiting
+        for _ in range(ENTERED_PER_STEP_MAX):
+            if not waiting or waiting[0].settled_at_ms > promised_ms:
+                break
+            self._enter(heapq.heappop(waiting), touched, step)
+        for new in self._new.values():
+            step.changes[_waiting_key(new.id)] = new
         self._new.clear()
         for (stream, index), held in touched.items():
             key = bin_key(stream, index)

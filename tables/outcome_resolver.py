@@ -22,7 +22,7 @@ from typing import Any, Literal, Protocol
 
 from agents_topics.codec import Decoded, Malformed
 from agents_topics.events import Action, Interaction, LateEvent, Outcome
-from agents_topics.policy import OutcomeRule, Policy, PolicyVersion
+from agents_topics.policy import HUMAN_LABEL, OutcomeRule, Policy, PolicyVersion
 from agents_topics.topics import AGENT_ACTIONS, AGENT_INTERACTIONS
 from tables.label_delay import LabelDelay
 from tables.lead_marks import LeadMarks
@@ -279,8 +279,8 @@ class OutcomeResolver:
                 self._touch(other)
         self._hold(action)
         self._touch(action)
-        for held_ms, _, held in conversation.interactions:
-            if not held.is_matched and at_ms <= held_ms < action.settle_ms:
+        for _, _, held in conversation.interactions:
+            if not held.is_matched and _meets(held, action):
                 held.is_matched = True
                 self._new_interactions.append((conversation.key, held))
         return None
@@ -299,7 +299,7 @@ class OutcomeResolver:
         self._hold_interaction(conversation, held)
         for action in conversation.actions.values():
             if action.at_ms <= at_ms < action.settle_ms:
-                held.is_matched = True
+                held.is_matched = held.is_matched or _meets(held, action)
                 if action.open_count:
                     self._touch(action)
         self._new_interactions.append((conversation.key, held))
@@ -455,6 +455,15 @@ class OutcomeResolver:
             key = intern(key)
             conversation = self._conversations[key] = Conversation(key)
         return conversation
+
+
+def _meets(held: HeldInteraction, action: HeldAction) -> bool:
+    """Whether the interaction lies in the action's time and may concern it; a label is of one."""
+    if held.action_id is None:
+        is_about = held.kind != HUMAN_LABEL
+    else:
+        is_about = held.action_id == action.action_id
+    return is_about and action.at_ms <= held.at_ms < action.settle_ms
 
 
 def _label_score_of(event: Interaction) -> float | None:

@@ -15,8 +15,8 @@ NEVER_MS = -(2**62)
 class TopicTime:
     """How far one topic has come in one task.
 
-    `broker_ms` is the broker's timestamp of the topic's last record, `silent_from` where W stood
-    when the silence that moves it now was found.
+    `broker_ms` is the broker's timestamp of the topic's last record, or of the clock record that
+    has moved it since; `silent_from` where W stood when the silence that moves it now was found.
     """
 
     grace_ms: int
@@ -85,12 +85,15 @@ class StreamTimes:
         topic.broker_ms = broker_ms
         topic.silent_from_ms = NEVER_MS
 
-    def on_clock(self, until_ms: int) -> None:
-        """A clock record lets every topic's time jump."""
+    def on_clock(self, until_ms: int, broker_ms: int) -> None:
+        """A clock record lets every topic's time jump; a silence goes on from there."""
         if self.first_ms == NEVER_MS:
             self.first_ms = until_ms
         for time in self.topics.values():
-            time.push(until_ms)
+            if until_ms > time.now_ms:
+                time.push(until_ms)
+                time.silent_from_ms = until_ms
+                time.broker_ms = max(time.broker_ms, broker_ms)
 
     def on_silence(self, topics: list[str], broker_now_ms: int, idle_after_ms: int) -> bool:
         """The named topics are silent; whether any time moved."""

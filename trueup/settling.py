@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+from agents_topics.topics import CONTROL
 from sinks.postgres.queries import run_sql
 from trueup.worker_process import WorkerProcess
 
@@ -56,7 +57,7 @@ def counts_of(status: dict[str, Any] | None) -> Counter[str]:
             if group == "settled":
                 counts[member] += count
                 counts["settled"] += count
-            elif group != "interactions":
+            elif group not in ("interactions", CONTROL.name):
                 counts["records"] += count
                 counts[{"duplicate": "duplicates", "dead": "dead letters"}.get(member, member)] += (
                     count

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from agents_topics.codec import Decoded
 from agents_topics.events import to_ms
+from agents_topics.identifiers import key_of
 from tables.outcome_resolver import OutcomeResolver
-from tests.ledger import IDLE, JOINED, START, Ledger, key_of
+from tests.ledger import IDLE, JOINED, START, Ledger
 from tests.property.test_outcome_resolver import (
     GRACE,
     HOUR,
@@ -36,7 +37,7 @@ class Worker:
         """A record is written and applied in a step of its own or together with the next."""
         self.now += self.draw(st.sampled_from([1, 100, 5_000, HOUR]))
         value = msgspec.json.encode(event)
-        key = key_of(event.conversation_id)
+        key = key_of(event.tenant_id, event.conversation_id).encode()
         offset = self.ledger.put(topic, key, value, self.now)
         at = to_ms(event.occurred_at)
         self.resolver.admit(
@@ -70,15 +71,14 @@ class Worker:
         for _ in range(self.draw(st.integers(1, 3))):
             self.now += self.draw(st.sampled_from([9_000, 20_000, HOUR, 3 * HOUR]))
             self.finish()
-            if self.resolver.times.first_broker_ms > 0:
-                self.resolver.times.on_silence(list(JOINED), self.now, IDLE)
+            self.resolver.times.on_silence(list(JOINED), self.now, IDLE)
 
     def jump(self):
         """A clock record comes and is applied."""
         self.now += 1
         until = START + self.draw(st.integers(0, 12)) * HOUR
         self.ledger.clock(until, self.now)
-        self.resolver.times.on_clock(until)
+        self.resolver.times.on_clock(until, self.now)
 
     def restart(self):
         self.finish()

@@ -178,7 +178,7 @@ def run(resolver, merged, cuts, restarts):
             if index in restarts:
                 resolver = restored(resolver, rows)
     finish()
-    resolver.times.on_clock(START + 10_000 * HOUR)
+    resolver.times.on_clock(START + 10_000 * HOUR, START)
     finish()
     assert rows == {}, "state is left after every window has closed"
     return settled, said, resolver

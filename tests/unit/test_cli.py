@@ -46,7 +46,7 @@ def test_a_bad_policy_names_file_and_reason(tmp_path):
     found = trueup(tmp_path, "check", "events.ndjson", TRUEUP_POLICY="policy.toml")
 
     assert found.returncode == 4
-    assert "policy.toml: version 0 names no action type" in found.stderr
+    assert "policy.toml, line 1: the version names no action type" in found.stderr
 
 
 def test_check_names_line_and_field(tmp_path):

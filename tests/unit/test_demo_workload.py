@@ -77,7 +77,7 @@ def resolved(world: Workload, partition_count: int, batch: int = 500) -> Result:
             finish()
     finish()
     for resolver in resolvers:
-        resolver.times.on_clock(to_ms(world.clock_until))
+        resolver.times.on_clock(to_ms(world.clock_until), 0)
     finish()
     unmatched = sum(r.counts["interactions", "unmatched"] for r in resolvers)
     classes = Counter[str]()

@@ -48,7 +48,7 @@ class Task:
                 "occurred_at": to_timestamp(START + int(hours * HOUR)),
                 **fields,
             }
-            key = key_of(TENANT, event["conversation_id"]).encode()
+            key = key_of(event["tenant_id"], event["conversation_id"]).encode()
             decoded = DECODE[topic](key, json.dumps(event).encode())
             assert isinstance(decoded, Decoded), decoded
             record = Record(self.offset, START + 9_999 * HOUR)
@@ -66,7 +66,7 @@ class Task:
 
     def settle(self):
         """Every window closes; returns what has settled, in order."""
-        self.resolver.times.on_clock(START + 9_000 * HOUR)
+        self.resolver.times.on_clock(START + 9_000 * HOUR, START)
         return [outcome for outcome in self.finish().outcomes if outcome.is_settled]
 
     def restart(self):
@@ -108,7 +108,7 @@ def test_what_settles_at_once_is_said_in_bounded_steps_and_promised_no_sooner():
         ids = range(part, min(part + 1_000, count))
         task.step(*(action(0, event_id=f"a{n}", conversation_id=f"c{n}") for n in ids))
     task.step(stage(1, "evaluation", event_id="i", conversation_id=f"c{count - 1}"))
-    task.resolver.times.on_clock(START + 9_000 * HOUR)
+    task.resolver.times.on_clock(START + 9_000 * HOUR, START)
     settled = []
     while task.resolver.is_settling:
         outcomes = [outcome for outcome in task.finish().outcomes if outcome.is_settled]
@@ -130,7 +130,7 @@ def test_no_row_of_the_changelog_grows_with_what_a_step_holds():
     ids = range(12_000)
     task.step(*(action(0, event_id=f"a{n:0100}"[-100:], conversation_id=f"c{n}") for n in ids))
     sizes = [len(row) for row in task.rows.values()]
-    task.resolver.times.on_clock(START + 722 * HOUR)
+    task.resolver.times.on_clock(START + 722 * HOUR, START)
     task.finish()
     sizes += [len(row) for row in task.rows.values()]
 
@@ -139,3 +139,27 @@ def test_no_row_of_the_changelog_grows_with_what_a_step_holds():
     task.restart()
     task.settle()
     assert not task.rows
+
+
+@pytest.mark.parametrize(
+    ("hours", "fields", "unmatched"),
+    [
+        (2, {}, 0),
+        (2, {"action_id": "a"}, 0),
+        (2, {"action_id": "other"}, 1),
+        (2, {"kind": "human_label", "label": "positive", "action_id": "a"}, 0),
+        (2, {"kind": "human_label", "label": "positive"}, 1),
+        (721, {"kind": "human_label", "label": "positive", "action_id": "a"}, 1),
+        (-1, {}, 1),
+    ],
+)
+@pytest.mark.parametrize("is_first", [False, True])
+def test_what_can_concern_no_action_is_counted_unmatched(hours, fields, unmatched, is_first):
+    told = {"kind": "stage_changed", "deal_stage": "evaluation"} | fields
+    records = [action(0, action_id="a"), (INTERACTIONS, hours, told)]
+    task = Task()
+    for record in reversed(records) if is_first else records:
+        task.step(record)
+    task.settle()
+
+    assert task.resolver.counts["interactions", "unmatched"] == unmatched

@@ -64,7 +64,29 @@ def test_a_topic_that_never_had_a_record_starts_at_the_smallest_time_seen():
 
 def test_a_clock_record_moves_every_topic_and_never_back():
     times = two_topics()
-    times.on_clock(90 * HOUR)
-    times.on_clock(80 * HOUR)
+    times.on_clock(90 * HOUR, 1_000 * HOUR)
+    times.on_clock(80 * HOUR, 1_000 * HOUR)
 
     assert times.settled_ms == 89 * HOUR
+
+
+def test_a_silence_after_a_clock_record_paces_on_from_where_that_went():
+    times = two_topics()
+    times.on_record(times.topics["actions"], 50 * HOUR, 1_000 * HOUR)
+    times.on_clock(900 * HOUR, 1_001 * HOUR)
+    times.on_clock(800 * HOUR, 1_002 * HOUR)
+
+    times.on_silence(["actions", "interactions"], 1_001 * HOUR + 10_000, 10_000)
+    assert times.settled_ms == 899 * HOUR
+
+    times.on_silence(["actions", "interactions"], 1_001 * HOUR + 70_000, 10_000)
+    assert times.settled_ms == 899 * HOUR + 60_000
+
+
+def test_a_task_without_any_record_paces_from_its_first_clock_record():
+    times = two_topics()
+    times.on_clock(900 * HOUR, 1_001 * HOUR)
+
+    times.on_silence(["actions", "interactions"], 1_002 * HOUR, 10_000)
+
+    assert times.settled_ms == 900 * HOUR - 10_000

@@ -73,9 +73,11 @@ class TopicTime:
         self._notes, self._next = notes, 0
         self._clocks = clocks
         self._grace_ms, self._idle_after_ms = rules.grace_ms[topic], rules.idle_after_ms
-        # Where W stood at the topic's last record, at most, and that record's broker time.
+        # Where W stood at the topic's last record, at most, and that record's broker time; before
+        # the first one, that of whatever gave the task a time.
         self._stood_ms = other_first.capped_ms if other_first else NEVER_MS
-        self._broker_ms = other_first.broker_ms if other_first else None
+        began_ms = [*clocks.written_ms[:1], *([other_first.broker_ms] if other_first else ())]
+        self._broker_ms = min(began_ms, default=None)
 
     @property
     def sure_ms(self) -> int:
