@@ -22,21 +22,16 @@ from streams import topology
 from streams.batches import BatchApp, BatchConsumer
 from streams.broker import Broker
 from streams.health import HealthServer
+from streams.problems import WorkerProblem
 from streams.quiet_logs import quieten
 from streams.resolve_outcomes import ResolverSettings
-from streams.settings import Settings
+from streams.settings import GROUP, Settings, read_settings
 from streams.tasks import Tasks
 from streams.topic_admin import check_topics
 from streams.transactions import TransactionBudget
 from streams.work import Tools
 
-GROUP = "trueup"
-
 log = structlog.get_logger("trueup.worker")
-
-
-class WorkerProblem(Exception):
-    """The worker cannot start; says why and what to do."""
 
 
 @dataclass(slots=True)
@@ -139,9 +134,10 @@ def from_environment() -> WorkerApp:
     """The app that this process's environment describes.
 
     Raises:
+        SettingsProblem: a setting is wrong.
         WorkerProblem: DATABASE_URL is missing and this worker publishes.
     """
-    settings = Settings()
+    settings = read_settings()
     url = secret_of(os.environ, "DATABASE_URL")
     if not url and PUBLISHER.name in settings.agents:
         raise WorkerProblem("DATABASE_URL is not set: give it postgresql://user:password@host/db")
