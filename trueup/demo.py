@@ -9,14 +9,12 @@ speaks of the user's own events.
 
 import asyncio
 import os
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any, TextIO
 
 from agents_topics.connection import Connection, connection_of
@@ -30,6 +28,7 @@ from tables.watched_interval import watched_interval
 from trueup.audit import AuditReport
 from trueup.demo_workload import Workload, workload
 from trueup.embedded.folders import private_folder
+from trueup.embedded.leftovers import own_folder, remove_leftovers
 from trueup.embedded.servers import servers
 from trueup.emit import send_clock, send_records
 from trueup.ledger import audit_database
@@ -101,6 +100,8 @@ class Demo:
             self.say(f"{step}. {text} ({seconds:.1f} s)")
 
         private_folder(FOLDER.absolute())  # what will be announced there holds a password
+        if count := remove_leftovers():
+            told(f"removed {count} folders that killed runs had left", time.monotonic() - began_s)
         with ExitStack() as undo:
             # Both are made while Kafka starts, which takes longer than either.
             played = undo.enter_context(ThreadPoolExecutor(1)).submit(
@@ -114,7 +115,7 @@ class Demo:
                     prepare=migrate,
                 )
             )
-            folder = Path(undo.enter_context(tempfile.TemporaryDirectory(prefix="trueup-demo-")))
+            folder = undo.enter_context(own_folder("trueup-demo-"))
             prefix = f"demo-{int(time.time() * 1000):x}-"
             settings = {
                 "KAFKA_BOOTSTRAP": running.kafka_bootstrap,
