@@ -28,6 +28,10 @@ def problems_told() -> Iterator[None]:
     """
     try:
         yield
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as problem:
+    except OSError as problem:
         said = str(problem) or "no answer in time"
-        raise PostgresProblem(f"Postgres: {said}") from problem
+        raise PostgresProblem(
+            f"Postgres: {said}; check DATABASE_URL, and that it runs."
+        ) from problem
+    except (asyncpg.PostgresError, asyncpg.InterfaceError) as problem:
+        raise PostgresProblem(f"Postgres: {problem}") from problem

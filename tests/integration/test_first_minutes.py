@@ -377,8 +377,8 @@ def test_root_without_another_uid(tmp_path: Path) -> None:
 
 def test_native_windows(tmp_path: Path) -> None:
     """Faked as far as it goes: the platform's name, and the Unix modules it does not have."""
-    program = (
-        "import sys, trueup.cli\n"  # what is not ours is imported while this is still Unix
+    program = (  # what is not ours is imported while this is still Unix
+        "import sys, trueup.commands.demo\n"
         "for name in [n for n in sys.modules if n.partition('.')[0] == 'trueup']:\n"
         "    del sys.modules[name]\n"
         "sys.platform = 'win32'; sys.modules['pwd'] = sys.modules['fcntl'] = None\n"
