@@ -26,6 +26,7 @@ NAMES = (*SERVERS, *RULES, "TRUEUP_METRICS")
 def announced(settings: dict[str, str]) -> Iterator[None]:
     """Commands in this folder find the servers inside the block."""
     private_folder(FOLDER.absolute())
+    running_here()  # a password that a killed one has left there is removed
     file = FOLDER / f"running-{os.getpid()}.json"
     descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as out:
@@ -45,7 +46,8 @@ class Running:
 
 
 def running_here() -> Running | None:
-    """The newest one whose process lives."""
+    """The newest one whose process lives; what those that are gone had announced is removed."""
+    found = None
     files = sorted(FOLDER.glob("running-*.json"), key=_age_s)
     for file in files:
         pid = int(file.stem.removeprefix("running-"))
@@ -54,10 +56,11 @@ def running_here() -> Running | None:
             began, settings = told["started"], told["settings"]
         except (OSError, ValueError, KeyError):
             continue  # it has just ended, has just begun to write, or is of another release
-        if is_alive(pid, began or ""):
-            return Running(pid, settings)
-        file.unlink(missing_ok=True)
-    return None
+        if not is_alive(pid, began or ""):
+            file.unlink(missing_ok=True)
+        elif found is None:
+            found = Running(pid, settings)
+    return found
 
 
 def find_running() -> dict[str, str]:
