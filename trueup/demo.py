@@ -250,6 +250,7 @@ class Demo:
 
     def _stay(self, worker: WorkerProcess) -> None:
         self.say("\nIn a second terminal, in this folder:")
+        self.say("  trueup status")
         self.say("  trueup audit")
         self.say(
             "  trueup sql 'SELECT outcome_status, count(*) FROM tenant.outcome_records GROUP BY 1'"

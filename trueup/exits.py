@@ -12,6 +12,7 @@ SENTENCES = {
     "agents_topics.connection.ConnectionProblem": ENVIRONMENT,
     "agents_topics.policy.PolicyProblem": BAD_INPUT,
     "streams.problems.WorkerProblem": ENVIRONMENT,
+    "sinks.postgres.connect.StatementProblem": BAD_INPUT,
     "sinks.postgres.connect.PostgresProblem": ENVIRONMENT,
     "streams.settings.SettingsProblem": ENVIRONMENT,
 }

@@ -13,6 +13,10 @@ class PostgresProblem(Exception):
     """Postgres cannot be reached or refuses a statement: says what it said."""
 
 
+class StatementProblem(PostgresProblem):
+    """The statement itself is wrong, wherever it is run."""
+
+
 async def connect(url: str, **options: Any) -> Any:
     """A connection to `postgresql://user:password@host:port/database?sslmode=…`."""
     plain = url.replace("postgresql+asyncpg://", "postgresql://", 1)
@@ -33,5 +37,10 @@ def problems_told() -> Iterator[None]:
         raise PostgresProblem(
             f"Postgres: {said}; check DATABASE_URL, and that it runs."
         ) from problem
+    except asyncpg.PostgresSyntaxError as problem:
+        raise StatementProblem(f"Postgres: {problem}") from problem
+    except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError) as problem:
+        fix = "; `trueup migrate` makes the schema" if "tenant." in str(problem) else ""
+        raise PostgresProblem(f"Postgres: {problem}{fix}") from problem
     except (asyncpg.PostgresError, asyncpg.InterfaceError) as problem:
         raise PostgresProblem(f"Postgres: {problem}") from problem

@@ -13,7 +13,7 @@ from trueup.commands.options import AsJson
 from trueup.embedded.problems import EnvironmentProblem
 from trueup.exits import ENVIRONMENT
 from trueup.printing import print_json, print_line
-from trueup.running import adopt_running
+from trueup.running import adopt_running, names_servers
 from trueup.status import read_status
 from trueup.status_text import lines_of
 from trueup.surroundings import connection_here
@@ -32,6 +32,11 @@ def command(worker: Pages = None, as_json: AsJson = False) -> None:
     pages = [page.rstrip("/") for page in worker or ()] or [
         own or f"http://{settings.web_host}:{settings.web_port}"
     ]
+    if not worker and not own and not names_servers(os.environ):
+        raise EnvironmentProblem(
+            "Nothing runs in this folder, and the environment names no servers.",
+            "Start `trueup demo` or `trueup up` here, or set KAFKA_BOOTSTRAP and DATABASE_URL.",
+        )
     connection: Connection | str
     try:
         connection = connection_here()

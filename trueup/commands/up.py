@@ -44,7 +44,9 @@ def command(kafka_port: KafkaPort = None, postgres_port: PostgresPort = None) ->
         try:
             with announced({**settings, "TRUEUP_METRICS": f"{worker.url}/metrics"}):
                 asyncio.run(worker.wait_until_ready())
-                print_line(f"worker, metrics at {worker.url}/metrics; Ctrl-C ends it")
+                print_line(f"worker, metrics at {worker.url}/metrics")
+                print_line("In a second terminal, in this folder: trueup emit my.ndjson")
+                print_line(f"Ctrl-C ends it; the data stay in {FOLDER / 'data'} for the next time.")
                 code = worker.process.wait()
                 fail(f"The worker has ended (exit {code}): {worker.log_file}", ENVIRONMENT)
         finally:
