@@ -14,7 +14,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaConnectionError
+from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaConnectionError
 
 from agents_topics.connection import Connection
 from agents_topics.roster import AGENTS, CALIBRATOR, RESOLVER
@@ -154,7 +154,10 @@ async def look(
 
 
 async def _members(admin: AIOKafkaAdminClient, group: str) -> int:
-    (answer,) = await admin.describe_consumer_groups([group])
+    try:
+        (answer,) = await admin.describe_consumer_groups([group])
+    except GroupCoordinatorNotAvailableError:
+        return 0  # a cluster on which there was no group yet
     (described,) = answer.to_object()["groups"]
     return len(described["members"])
 

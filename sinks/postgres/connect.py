@@ -39,8 +39,13 @@ def problems_told() -> Iterator[None]:
         ) from problem
     except asyncpg.PostgresSyntaxError as problem:
         raise StatementProblem(f"Postgres: {problem}") from problem
-    except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError) as problem:
-        fix = "; `trueup migrate` makes the schema" if "tenant." in str(problem) else ""
+    except (
+        asyncpg.UndefinedTableError,
+        asyncpg.InvalidSchemaNameError,
+        asyncpg.InvalidParameterValueError,  # SET ROLE: no such role
+    ) as problem:
+        is_ours = any(name in str(problem) for name in ('"tenant', '"trueup_'))
+        fix = "; `trueup migrate` makes schema and roles" if is_ours else ""
         raise PostgresProblem(f"Postgres: {problem}{fix}") from problem
     except (asyncpg.PostgresError, asyncpg.InterfaceError) as problem:
         raise PostgresProblem(f"Postgres: {problem}") from problem

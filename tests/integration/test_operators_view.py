@@ -317,3 +317,24 @@ async def lift_security(url: str) -> None:
     connection = await asyncpg.connect(url)
     await connection.execute("ALTER TABLE tenant.outcome_records NO FORCE ROW LEVEL SECURITY")
     await connection.close()
+
+
+def test_where_nothing_was_set_up_each_command_says_so_in_a_line(
+    kafka_bootstrap: str, own_database_url: str, tmp_path: Path
+) -> None:
+    settings = {
+        "KAFKA_BOOTSTRAP": kafka_bootstrap,
+        "DATABASE_URL": own_database_url,
+        "TRUEUP_PREFIX": f"bare-{uuid.uuid4().hex[:8]}-",
+        "TRUEUP_DATA_FOLDER": str(tmp_path),
+    }
+
+    done = {name: trueup(tmp_path, settings, name) for name in ("worker", "audit", "status")}
+
+    for name in ("worker", "audit"):
+        assert done[name].returncode == 3, done[name].stderr
+        assert "agent-actions is missing: `trueup topics create`" in done[name].stderr
+        assert "Traceback" not in done[name].stderr
+    assert done["status"].returncode == 0
+    assert "`trueup migrate` makes" in done["status"].stdout
+    assert "`trueup topics create` makes them" in done["status"].stdout

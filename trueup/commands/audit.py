@@ -5,10 +5,11 @@ import sys
 
 from agents_topics.policy import load_policy
 from streams.settings import read_settings
+from streams.topic_admin import check_topics
 from trueup.commands.options import AsJson
-from trueup.exits import NOT_EXACT
+from trueup.exits import ENVIRONMENT, NOT_EXACT
 from trueup.ledger import audit_database
-from trueup.printing import print_json, print_line
+from trueup.printing import fail, print_json, print_line
 from trueup.surroundings import connection_here, database_here
 
 
@@ -17,6 +18,9 @@ def command(as_json: AsJson = False) -> None:
     connection, url = connection_here(), database_here()
     settings = read_settings()
     policy = load_policy(settings.policy)
+    if problems := asyncio.run(check_topics(connection, settings.partitions)):
+        told = "; ".join(f"topic {problem.topic} {problem.reason}" for problem in problems)
+        fail(f"There is nothing to audit: {told}", ENVIRONMENT)
     report = asyncio.run(
         audit_database(connection, policy, url, settings.grace_ms, settings.idle_after_ms)
     )
