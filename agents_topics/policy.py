@@ -16,7 +16,6 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field, TypeAdapter
 
 from agents_topics.events import Confidence, ConfidenceSource, Name50, TenantId, Timestamp, to_ms
-from agents_topics.identifiers import tenant_id_of
 
 BEGINNING_OF_TIME_MS = -(2**62)
 HOUR_MS = 3_600_000
@@ -185,10 +184,6 @@ class Policy:
         """The tenants that may send events; None where anybody may."""
         return frozenset(self.tenants.values()) if self.is_listed else None
 
-    def tenant_id_of(self, name: str) -> str:
-        """The UUID of a tenant's name; a UUID stands for itself."""
-        return self.tenants.get(name) or tenant_id_of(name)
-
     def version_at(self, at_ms: int) -> PolicyVersion:
         """The version in force at a moment of event time."""
         return self.versions[bisect_right(self._starts_ms, at_ms) - 1]
@@ -220,6 +215,11 @@ class Policy:
     def begun_by(self, at_ms: int) -> tuple[PolicyVersion, ...]:
         """The versions that are or were in force by then."""
         return self.versions[: bisect_right(self._starts_ms, at_ms)]
+
+    @cached_property
+    def settle_after_ms_max(self) -> int:
+        """The longest wait from an action to its settle time."""
+        return max(self.settle_after_ms_of.values())
 
     @cached_property
     def settle_after_ms_of(self) -> dict[tuple[str, str, int], int]:

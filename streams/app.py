@@ -23,21 +23,16 @@ from streams.batches import BatchApp, BatchConsumer
 from streams.broker import Broker
 from streams.health import HealthServer
 from streams.policy_log import enter_policy
+from streams.problems import WorkerProblem
 from streams.quiet_logs import quieten
 from streams.resolve_outcomes import ResolverSettings
-from streams.settings import Settings
+from streams.settings import GROUP, Settings, read_settings
 from streams.tasks import Tasks
 from streams.topic_admin import check_topics
 from streams.transactions import TransactionBudget
 from streams.work import Tools
 
-GROUP = "trueup"
-
 log = structlog.get_logger("trueup.worker")
-
-
-class WorkerProblem(Exception):
-    """The worker cannot start; says why and what to do."""
 
 
 @dataclass(slots=True)
@@ -53,27 +48,36 @@ class WorkerApp(BatchApp):
 
     worker: Worker
 
-    async def on_first_start(self) -> None:
-        """Checks the topics, connects, begins to listen.
+    is_checked = False
+
+    async def check(self) -> None:
+        """Checks the topics, and the policy against what is recorded; then records the policy.
 
         Raises:
-            WorkerProblem: the topics are not as they must be.
+            WorkerProblem: the worker would bend results; says why and what to do.
+        """
+        tasks = self.worker.tasks
+        wrong = await check_topics(self.connection, tasks.tools.partition_count, tasks.longest_ms)
+        if wrong:
+            raise WorkerProblem("; ".join(f"topic {p.topic} {p.reason}" for p in wrong))
+        if RESOLVER in tasks.agents:
+            contradictions = await enter_policy(self.connection, tasks.policy)
+            if contradictions:
+                raise WorkerProblem("; ".join(contradictions))
+        self.is_checked = True
+
+    async def on_first_start(self) -> None:
+        """Checks what nobody has checked, connects, begins to listen.
+
+        Raises:
+            WorkerProblem: as `check` does.
         """
         await super().on_first_start()
         _tune()
+        if not self.is_checked:
+            await self.check()
         tools = self.worker.tasks.tools
-        problems = await check_topics(
-            self.connection, tools.partition_count, self.worker.tasks.longest_ms
-        )
-        if problems:
-            raise WorkerProblem("; ".join(f"topic {p.topic} {p.reason}" for p in problems))
         await tools.broker.start()
-        if RESOLVER in self.worker.tasks.agents:
-            contradictions = await enter_policy(
-                self.connection, tools.broker, self.worker.tasks.policy
-            )
-            if contradictions:
-                raise WorkerProblem("; ".join(contradictions))
         await self.worker.health.start()
         self.on_partitions_assigned.connect(cast(Any, self._open_tasks))
         self.on_partitions_revoked.connect(cast(Any, self._close_tasks))
@@ -148,9 +152,10 @@ def from_environment() -> WorkerApp:
     """The app that this process's environment describes.
 
     Raises:
+        SettingsProblem: a setting is wrong.
         WorkerProblem: DATABASE_URL is missing and this worker publishes.
     """
-    settings = Settings()
+    settings = read_settings()
     url = secret_of(os.environ, "DATABASE_URL")
     if not url and PUBLISHER.name in settings.agents:
         raise WorkerProblem("DATABASE_URL is not set: give it postgresql://user:password@host/db")

@@ -5,6 +5,9 @@ judged differently, and records what is new. All records stand in one partition:
 begin at once with files that contradict each other, the later one sees the other's.
 """
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 import msgspec
 from aiokafka import AIOKafkaProducer
 
@@ -23,20 +26,20 @@ _decode = msgspec.json.Decoder(PolicyRecord).decode
 _encode = msgspec.json.Encoder().encode
 
 
-async def recorded_policies(connection: Connection, broker: Broker) -> list[PolicyRecord]:
-    """What is recorded."""
-    rows, _ = await broker.changelog(connection.topic(POLICIES.name), PARTITION)
-    return [_decode(value) for value in rows.values()]
+async def contradictions_of(connection: Connection, policy: Policy) -> list[str]:
+    """Why a worker with this policy would not start; nothing is recorded."""
+    topic = connection.topic(POLICIES.name)
+    async with _reading(connection) as broker, _writing(connection) as producer:
+        clock = await producer.send_and_wait(topic, None, key=CLOCK_KEY, partition=PARTITION)
+        return changes_of_history(await _recorded(broker, topic), policy, clock.timestamp)
 
 
-async def enter_policy(connection: Connection, broker: Broker, policy: Policy) -> list[str]:
+async def enter_policy(connection: Connection, policy: Policy) -> list[str]:
     """Records the policy's versions; or says why they contradict what is recorded."""
     topic = connection.topic(POLICIES.name)
-    producer = AIOKafkaProducer(**connection.client_options(), enable_idempotence=True)
-    await producer.start()
-    try:
+    async with _reading(connection) as broker, _writing(connection) as producer:
         clock = await producer.send_and_wait(topic, None, key=CLOCK_KEY, partition=PARTITION)
-        recorded = await recorded_policies(connection, broker)
+        recorded = await _recorded(broker, topic)
         problems = changes_of_history(recorded, policy, clock.timestamp)
         if problems:
             return problems
@@ -48,7 +51,35 @@ async def enter_policy(connection: Connection, broker: Broker, policy: Policy) -
         # What was never in force and is in the file no more was a plan that was given up.
         for digest in known - policy.by_digest.keys():
             await producer.send_and_wait(topic, None, key=digest.encode(), partition=PARTITION)
-        recorded = await recorded_policies(connection, broker)
-        return changes_of_history(recorded, policy, clock.timestamp)
+        return changes_of_history(await _recorded(broker, topic), policy, clock.timestamp)
+
+
+async def recorded_policies(connection: Connection) -> list[PolicyRecord]:
+    """What is recorded."""
+    async with _reading(connection) as broker:
+        return await _recorded(broker, connection.topic(POLICIES.name))
+
+
+async def _recorded(broker: Broker, topic: str) -> list[PolicyRecord]:
+    rows, _ = await broker.changelog(topic, PARTITION)
+    return [_decode(value) for value in rows.values()]
+
+
+@asynccontextmanager
+async def _reading(connection: Connection) -> AsyncIterator[Broker]:
+    broker = Broker(connection)
+    try:
+        await broker.start()
+        yield broker
+    finally:
+        await broker.stop()
+
+
+@asynccontextmanager
+async def _writing(connection: Connection) -> AsyncIterator[AIOKafkaProducer]:
+    producer = AIOKafkaProducer(**connection.client_options(), enable_idempotence=True)
+    try:
+        await producer.start()
+        yield producer
     finally:
         await producer.stop()

@@ -1,17 +1,31 @@
 """What an operator may set, from the environment (`TRUEUP_*`), checked at start."""
 
+import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from agents_topics.roster import AGENTS
 from agents_topics.topics import AGENT_ACTIONS, AGENT_INTERACTIONS
 
+GROUP = "trueup"
+"""The consumer group of all workers, behind the prefix."""
 
-class Settings(BaseSettings):
+
+def variable_of(name: str) -> str:
+    """The environment variable of a setting.
+
+    >>> variable_of("grace_s")
+    'TRUEUP_GRACE_S'
+    """
+    return f"TRUEUP_{name.upper()}"
+
+
+class Settings(BaseModel):
     """The worker's settings; times in seconds as people write them, `*_ms` as the core reads them.
+
+    What is not given comes from the environment, where a variable that is empty is not set.
 
     Args:
         partitions: The partition count of every topic.
@@ -23,7 +37,7 @@ class Settings(BaseSettings):
         agents: Which agents this worker runs, by name; others run elsewhere in the same group.
     """
 
-    model_config = SettingsConfigDict(env_prefix="TRUEUP_", extra="ignore", frozen=True)
+    model_config = ConfigDict(frozen=True)
 
     partitions: Annotated[int, Field(ge=1, le=10_000)] = 4
     grace_s: Annotated[int, Field(ge=1, le=30 * 86_400)] = 3_600
@@ -36,8 +50,14 @@ class Settings(BaseSettings):
     step_records_max: Annotated[int, Field(ge=1, le=1_000_000)] = 60_000
     web_host: str = "127.0.0.1"
     web_port: Annotated[int, Field(ge=0, le=65_535)] = 6066
-    agents: Annotated[tuple[str, ...], NoDecode] = tuple(row.name for row in AGENTS)
+    agents: tuple[str, ...] = tuple(row.name for row in AGENTS)
     data_folder: Path = Path(".trueup/worker")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_environment(cls, given: dict[str, Any]) -> dict[str, Any]:
+        named = {name: os.environ.get(variable_of(name)) for name in cls.model_fields}
+        return {name: value for name, value in named.items() if value} | given
 
     @field_validator("agents", mode="before")
     @classmethod
@@ -62,3 +82,23 @@ class Settings(BaseSettings):
     def idle_after_ms(self) -> int:
         """In milliseconds."""
         return round(self.idle_after_s * 1000)
+
+
+class SettingsProblem(Exception):
+    """A setting is wrong: says which, its value and why."""
+
+
+def read_settings() -> Settings:
+    """The settings of this process's environment.
+
+    Raises:
+        SettingsProblem: One is wrong.
+    """
+    try:
+        return Settings()
+    except ValidationError as problem:
+        wrong = (
+            f"{variable_of(str(error['loc'][0]))} is {error['input']!r}: {error['msg']}."
+            for error in problem.errors()
+        )
+        raise SettingsProblem(" ".join(wrong)) from None

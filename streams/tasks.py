@@ -57,8 +57,7 @@ class Tasks:
     def longest_ms(self) -> int:
         """The longest wait from an action to its settle time, grace included."""
         settings = self._resolver_settings
-        longest_ms = max(settings.policy.settle_after_ms_of.values())
-        return longest_ms + max(settings.grace_ms.values())
+        return settings.policy.settle_after_ms_max + max(settings.grace_ms.values())
 
     def accept(self, row: AgentRow, topic: str, partition: int, batch: Batch) -> None:
         """Hands a batch to its task; without one it was fetched before a rebalance."""

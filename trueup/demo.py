@@ -9,14 +9,12 @@ speaks of the user's own events.
 
 import asyncio
 import os
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any, TextIO
 
 from agents_topics.connection import Connection, connection_of
@@ -29,6 +27,7 @@ from streams.topic_admin import create_topics
 from trueup.audit import AuditReport
 from trueup.demo_workload import Workload, workload
 from trueup.embedded.folders import private_folder
+from trueup.embedded.leftovers import own_folder, remove_leftovers
 from trueup.embedded.servers import servers
 from trueup.emit import send_clock, send_records
 from trueup.ledger import audit_database
@@ -99,6 +98,8 @@ class Demo:
             self.say(f"{step}. {text} ({seconds:.1f} s)")
 
         private_folder(FOLDER.absolute())  # what will be announced there holds a password
+        if count := remove_leftovers():
+            told(f"removed {count} folders that killed runs had left", time.monotonic() - began_s)
         with ExitStack() as undo:
             # Both are made while Kafka starts, which takes longer than either.
             played = undo.enter_context(ThreadPoolExecutor(1)).submit(
@@ -112,7 +113,7 @@ class Demo:
                     prepare=migrate,
                 )
             )
-            folder = Path(undo.enter_context(tempfile.TemporaryDirectory(prefix="trueup-demo-")))
+            folder = undo.enter_context(own_folder("trueup-demo-"))
             prefix = f"demo-{int(time.time() * 1000):x}-"
             settings = {
                 "KAFKA_BOOTSTRAP": running.kafka_bootstrap,
@@ -217,6 +218,7 @@ class Demo:
 
     def _stay(self, worker: WorkerProcess) -> None:
         self.say("\nIn a second terminal, in this folder:")
+        self.say("  trueup status")
         self.say("  trueup audit")
         self.say(
             "  trueup sql 'SELECT outcome_status, count(*) FROM tenant.outcome_records GROUP BY 1'"

@@ -15,9 +15,9 @@ from typing import Any
 
 from trueup.embedded.ports import free_port
 from trueup.embedded.problems import EnvironmentProblem
+from trueup.parent import PARENT, STOP_S_MAX
 
 READY_S_MAX = 60
-STOP_S_MAX = 15
 # The status page is on this machine; a proxy of the environment has no business with it.
 _open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
 
@@ -41,7 +41,7 @@ class WorkerProcess:
         self.log_file = log_file
         settings = {
             "TRUEUP_WEB_PORT": str(self.port),
-            "TRUEUP_PARENT": str(os.getpid()),
+            PARENT: str(os.getpid()),
             "PYTHONUNBUFFERED": "1",
         }
         # A secret in a file of the user's would win over the address that is given here.
@@ -99,13 +99,3 @@ class WorkerProcess:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
-
-
-def end_with_parent() -> None:
-    """Checked by the worker: whether the process that started it is gone."""
-    parent = int(os.environ["TRUEUP_PARENT"])
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(STOP_S_MAX)
-    os._exit(1)

@@ -13,6 +13,10 @@ class PostgresProblem(Exception):
     """Postgres cannot be reached or refuses a statement: says what it said."""
 
 
+class StatementProblem(PostgresProblem):
+    """The statement itself is wrong, wherever it is run."""
+
+
 async def connect(url: str, **options: Any) -> Any:
     """A connection to `postgresql://user:password@host:port/database?sslmode=…`."""
     plain = url.replace("postgresql+asyncpg://", "postgresql://", 1)
@@ -28,6 +32,20 @@ def problems_told() -> Iterator[None]:
     """
     try:
         yield
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as problem:
+    except OSError as problem:
         said = str(problem) or "no answer in time"
-        raise PostgresProblem(f"Postgres: {said}") from problem
+        raise PostgresProblem(
+            f"Postgres: {said}; check DATABASE_URL, and that it runs."
+        ) from problem
+    except asyncpg.PostgresSyntaxError as problem:
+        raise StatementProblem(f"Postgres: {problem}") from problem
+    except (
+        asyncpg.UndefinedTableError,
+        asyncpg.InvalidSchemaNameError,
+        asyncpg.InvalidParameterValueError,  # SET ROLE: no such role
+    ) as problem:
+        is_ours = any(name in str(problem) for name in ('"tenant', '"trueup_'))
+        fix = "; `trueup migrate` makes schema and roles" if is_ours else ""
+        raise PostgresProblem(f"Postgres: {problem}{fix}") from problem
+    except (asyncpg.PostgresError, asyncpg.InterfaceError) as problem:
+        raise PostgresProblem(f"Postgres: {problem}") from problem

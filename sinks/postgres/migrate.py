@@ -53,7 +53,7 @@ async def revision_of(url: str) -> str | None:
     with problems_told():
         connection = await connect(url)
         try:
-            return await _current(connection)
+            return await current_revision(connection)
         finally:
             await connection.close()
 
@@ -64,7 +64,7 @@ async def _move(url: str, target: str, *, is_up: bool) -> None:
         try:
             async with connection.transaction():
                 await connection.execute(_LOCK)
-                current = await _current(connection)
+                current = await current_revision(connection)
                 script = _rendered(current or "base", target, is_up=is_up)
                 if script:
                     await connection.execute(script)
@@ -72,7 +72,8 @@ async def _move(url: str, target: str, *, is_up: bool) -> None:
             await connection.close()
 
 
-async def _current(connection: Any) -> str | None:
+async def current_revision(connection: Any) -> str | None:
+    """The revision that a connection's database names; None before the first."""
     if await connection.fetchval("SELECT to_regclass($1)", _VERSION_TABLE) is None:
         return None
     revision: str | None = await connection.fetchval(f"SELECT version_num FROM {_VERSION_TABLE}")
@@ -82,10 +83,7 @@ async def _current(connection: Any) -> str | None:
 def _rendered(current: str, target: str, *, is_up: bool) -> str:
     """The SQL from one revision to another; empty where there is nothing to do."""
     buffer = StringIO()
-    config = Config(output_buffer=buffer)
-    # Alembic reads options as ConfigParser does: a per cent sign in a folder's name is doubled.
-    config.set_main_option("script_location", str(_FOLDER).replace("%", "%%"))
-    config.set_main_option("path_separator", "os")
+    config = _config(buffer)
     scripts = ScriptDirectory.from_config(config)
     reached = scripts.as_revision_number(target)
     target = reached if isinstance(reached, str) else "base"
@@ -100,3 +98,16 @@ def _rendered(current: str, target: str, *, is_up: bool) -> str:
     if target == "base":
         buffer.write(f"DROP TABLE {_VERSION_TABLE};\n")
     return buffer.getvalue()
+
+
+def newest_revision() -> str | None:
+    """The revision of this release."""
+    return ScriptDirectory.from_config(_config(StringIO())).get_current_head()
+
+
+def _config(buffer: StringIO) -> Config:
+    config = Config(output_buffer=buffer)
+    # Alembic reads options as ConfigParser does: a per cent sign in a folder's name is doubled.
+    config.set_main_option("script_location", str(_FOLDER).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    return config

@@ -26,6 +26,8 @@ SELECT tenant_id, action_id, count(DISTINCT conversation_id) AS conversations
 FROM tenant.outcome_records GROUP BY 1, 2 HAVING count(DISTINCT conversation_id) > 1
 ORDER BY 1, 2"""
 
+_SINK_OFFSETS = "SELECT topic, partition, next_offset FROM tenant.sink_offsets ORDER BY 1, 2"
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -124,3 +126,9 @@ async def _asked(connection: Any, sql: str, *values: Any) -> Answer:
     rows = [tuple(row) for row in await statement.fetch(*values)]
     columns = tuple(attribute.name for attribute in statement.get_attributes())
     return Answer(columns, rows, statement.get_statusmsg())
+
+
+async def sink_offsets(url: str) -> dict[tuple[str, int], int]:
+    """Where the publisher stands in Postgres: the next offset by topic and partition."""
+    answer = await _operator_asks(url, _SINK_OFFSETS)
+    return {(topic, partition): offset for topic, partition, offset in answer.rows}

@@ -1,4 +1,6 @@
-"""The tables: the one place where columns are named, in the order in which rows are written.
+"""The tables: the one place where columns are made, in the order in which rows are written.
+
+The writer's rows and statements name them again, and a test holds those to this.
 
 The law: nothing here comes from the server's clock or its dice. Ids follow from other ids, times
 from events, so that a replay writes the same rows.

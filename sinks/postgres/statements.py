@@ -1,4 +1,4 @@
-"""The writer's SQL, made from the schema: staging tables, versioned upserts, counts.
+"""The writer's SQL: staging tables, versioned upserts, counts. A test holds it to the schema.
 
 The law of versions: a row gives way only to a greater (lineage, output_offset), so that what is
 written again, late or by a stranger changes nothing; and a settled outcome gives way only to a
@@ -8,16 +8,7 @@ greater lineage.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Table
-
-from sinks.postgres.rows import OUTCOME_COLUMNS
-from sinks.postgres.schema import (
-    CalibrationBinModel,
-    CalibrationStreamBinModel,
-    OutcomeRecordModel,
-    SinkOffsetModel,
-    table_of,
-)
+from sinks.postgres.rows import OUTCOME_COLUMNS, STREAM_BIN_COLUMNS
 
 _NEWER = "(excluded.lineage, excluded.output_offset) > (held.lineage, held.output_offset)"
 _NOT_SETTLED = "NOT (held.is_settled AND held.lineage = excluded.lineage)"
@@ -27,34 +18,35 @@ _NOT_SETTLED = "NOT (held.is_settled AND held.lineage = excluded.lineage)"
 class Staged:
     """A table that is written through a temporary one: `COPY` cannot write under row security."""
 
+    table: str
     staging: str
     columns: tuple[str, ...]
+    keys: tuple[str, ...]
     create: str
     upsert: str
 
 
-def _staged(table: Table, columns: tuple[str, ...], guards: Sequence[str]) -> Staged:
-    assert set(columns) == set(table.columns.keys()), table.name
-    staging = f"staged_{table.name}"
-    keys = tuple(table.primary_key.columns.keys())
+def _staged(
+    table: str, columns: tuple[str, ...], keys: tuple[str, ...], guards: Sequence[str]
+) -> Staged:
+    staging = f"staged_{table}"
     changed = ", ".join(f"{name} = excluded.{name}" for name in columns if name not in keys)
     listed = ", ".join(columns)
     return Staged(
+        table,
         staging,
         columns,
-        f"CREATE TEMP TABLE {staging} (LIKE {table.fullname}) ON COMMIT DELETE ROWS",
-        f"INSERT INTO {table.fullname} AS held ({listed}) SELECT {listed} FROM {staging}"
+        keys,
+        f"CREATE TEMP TABLE {staging} (LIKE tenant.{table}) ON COMMIT DELETE ROWS",
+        f"INSERT INTO tenant.{table} AS held ({listed}) SELECT {listed} FROM {staging}"
         f" ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {changed} WHERE {' AND '.join(guards)}",
     )
 
 
-_outcomes = table_of(OutcomeRecordModel)
-_stream_bins = table_of(CalibrationStreamBinModel)
-_bins = table_of(CalibrationBinModel)
-_offsets = table_of(SinkOffsetModel).fullname
+_STREAM_BIN_KEYS = STREAM_BIN_COLUMNS[: STREAM_BIN_COLUMNS.index("curve") + 1]
 
-OUTCOMES = _staged(_outcomes, OUTCOME_COLUMNS, (_NEWER, _NOT_SETTLED))
-STREAM_BINS = _staged(_stream_bins, tuple(_stream_bins.columns.keys()), (_NEWER,))
+OUTCOMES = _staged("outcome_records", OUTCOME_COLUMNS, ("id",), (_NEWER, _NOT_SETTLED))
+STREAM_BINS = _staged("calibration_stream_bins", STREAM_BIN_COLUMNS, _STREAM_BIN_KEYS, (_NEWER,))
 
 _LAW = (
     "is_settled, outcome_status, outcome_score, signal_source, decided_by,"
@@ -68,14 +60,15 @@ def _of(alias: str) -> str:
 
 
 COUNT_REFUSED = (
-    f"SELECT count(*) FROM {OUTCOMES.staging} AS late JOIN {_outcomes.fullname} AS held USING (id)"
+    f"SELECT count(*) FROM {OUTCOMES.staging} AS late"
+    " JOIN tenant.outcome_records AS held USING (id)"
     " WHERE held.is_settled AND held.lineage = late.lineage"
     " AND late.output_offset > held.output_offset"
     f" AND ({_of('late')}) IS DISTINCT FROM ({_of('held')})"
 )
 
-UPSERT_BINS = f"""\
-INSERT INTO {_bins.fullname} AS held (
+UPSERT_BINS = """\
+INSERT INTO tenant.calibration_bins AS held (
   id, tenant_id, action_type, bin_index, bin_lower, bin_upper, sample_count, outcome_sum,
   actual_rate, brier_contribution, last_updated, created_at)
 SELECT touched.id, tenant_id, action_type, bin_index, bin_index / 10.0, (bin_index + 1) / 10.0,
@@ -83,7 +76,7 @@ SELECT touched.id, tenant_id, action_type, bin_index, bin_index / 10.0, (bin_ind
   sum(spp) / 1e12 - 2 * sum(spy) / 1e6 + sum(sy), max(last_settled_at), max(last_settled_at)
 FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::int[])
   AS touched (id, tenant_id, action_type, bin_index)
-JOIN {_stream_bins.fullname} USING (tenant_id, action_type, bin_index)
+JOIN tenant.calibration_stream_bins USING (tenant_id, action_type, bin_index)
 WHERE record_set = 'all' AND curve = 'settled'
 GROUP BY touched.id, tenant_id, action_type, bin_index
 ON CONFLICT (tenant_id, action_type, bin_index) DO UPDATE SET
@@ -92,13 +85,17 @@ ON CONFLICT (tenant_id, action_type, bin_index) DO UPDATE SET
   last_updated = excluded.last_updated"""
 
 NEXT_OFFSETS = (
-    f"SELECT topic, next_offset FROM {_offsets} WHERE partition = $1 AND topic = ANY($2::text[])"
+    "SELECT topic, next_offset FROM tenant.sink_offsets"
+    " WHERE partition = $1 AND topic = ANY($2::text[])"
 )
-LOCK_OFFSET = f"SELECT next_offset FROM {_offsets} WHERE topic = $1 AND partition = $2 FOR UPDATE"
+LOCK_OFFSET = (
+    "SELECT next_offset FROM tenant.sink_offsets WHERE topic = $1 AND partition = $2 FOR UPDATE"
+)
 FIRST_OFFSET = (
-    f"INSERT INTO {_offsets} (topic, partition, next_offset, lineage) VALUES ($1, $2, 0, $3)"
-    " ON CONFLICT DO NOTHING"
+    "INSERT INTO tenant.sink_offsets (topic, partition, next_offset, lineage)"
+    " VALUES ($1, $2, 0, $3) ON CONFLICT DO NOTHING"
 )
 STORE_OFFSET = (
-    f"UPDATE {_offsets} SET next_offset = $3, lineage = $4 WHERE topic = $1 AND partition = $2"
+    "UPDATE tenant.sink_offsets SET next_offset = $3, lineage = $4"
+    " WHERE topic = $1 AND partition = $2"
 )

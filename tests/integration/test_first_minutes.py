@@ -253,9 +253,14 @@ def test_the_second_command_of_the_readme(whose: str, request: pytest.FixtureReq
 def test_killed_with_minus_nine_then_two_at_once_whatever_the_environment_says(
     tmp_path: Path,
 ) -> None:
-    """The second of the two has the settings of a user's own worker: the show is the same."""
-    folder = tmp_path / "ein Käfer"
+    """The second of the two has the settings of a user's own worker: the show is the same.
+
+    What the killed one left in the temporary folder is gone when they have ended.
+    """
+    folder, temporary = tmp_path / "ein Käfer", tmp_path / "temporary"
     folder.mkdir()
+    temporary.mkdir()
+    there = {"TMPDIR": str(temporary)}
     (folder / "tables.py").write_text("raise SystemExit('a module of the user')\n")
     poor = {"LC_ALL": "C", "PYTHONIOENCODING": "ascii", "HTTP_PROXY": DEAD_PROXY}
     users_own = {
@@ -268,7 +273,7 @@ def test_killed_with_minus_nine_then_two_at_once_whatever_the_environment_says(
         "DATABASE_URL_FILE": "no-such-file",
         "PGSSLMODE": "require",
     }
-    killed = start(folder, "demo")
+    killed = start(folder, "demo", **there)
     assert killed.stdout is not None
     for line in killed.stdout:
         if ". worker" in line:
@@ -277,7 +282,11 @@ def test_killed_with_minus_nine_then_two_at_once_whatever_the_environment_says(
     killed.send_signal(signal.SIGKILL)
     killed.communicate()
 
-    both = [start(folder, *SMALL, **poor), start(folder, *SMALL, **users_own)]
+    was_left = list(temporary.glob("trueup-*"))
+    both = [
+        start(folder, *SMALL, **poor, **there),
+        start(folder, *SMALL, **users_own, **there),
+    ]
     said = [demo.communicate(timeout=240) for demo in both]
 
     assert [demo.returncode for demo in both] == [0, 0], said
@@ -287,6 +296,9 @@ def test_killed_with_minus_nine_then_two_at_once_whatever_the_environment_says(
     assert [poor_one[name] for name in same] == [disturbed[name] for name in same]
     assert len(left) >= 5
     assert not [process for process in left if lives(process)]
+    assert was_left
+    assert not list(temporary.glob("trueup-*"))
+    assert not list((folder / ".trueup").glob("running-*"))
 
 
 # --- what cannot work ----------------------------------------------------------------------------
@@ -377,8 +389,8 @@ def test_root_without_another_uid(tmp_path: Path) -> None:
 
 def test_native_windows(tmp_path: Path) -> None:
     """Faked as far as it goes: the platform's name, and the Unix modules it does not have."""
-    program = (
-        "import sys, trueup.cli\n"  # what is not ours is imported while this is still Unix
+    program = (  # what is not ours is imported while this is still Unix
+        "import sys, trueup.commands.demo\n"
         "for name in [n for n in sys.modules if n.partition('.')[0] == 'trueup']:\n"
         "    del sys.modules[name]\n"
         "sys.platform = 'win32'; sys.modules['pwd'] = sys.modules['fcntl'] = None\n"

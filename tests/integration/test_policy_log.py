@@ -6,7 +6,6 @@ import pytest
 
 from agents_topics.connection import connection_of
 from agents_topics.policy_history import record_of
-from streams.broker import Broker
 from streams.policy_log import enter_policy, recorded_policies
 from streams.topic_admin import create_topics
 from tests.unit.test_policy_history import file_of
@@ -21,16 +20,13 @@ async def enter(kafka_bootstrap):
     prefix = f"policies-{uuid.uuid4().hex[:8]}-"
     connection = connection_of({"KAFKA_BOOTSTRAP": kafka_bootstrap, "TRUEUP_PREFIX": prefix})
     await create_topics(connection, 2)
-    broker = Broker(connection)
-    await broker.start()
 
     async def entered(*versions):
-        problems = await enter_policy(connection, broker, file_of(*versions))
-        recorded = {r.digest: r for r in await recorded_policies(connection, broker)}
+        problems = await enter_policy(connection, file_of(*versions))
+        recorded = {r.digest: r for r in await recorded_policies(connection)}
         return problems, recorded
 
-    yield entered
-    await broker.stop()
+    return entered
 
 
 async def test_versions_are_recorded_once_and_a_plan_may_change(enter):

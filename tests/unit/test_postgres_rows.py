@@ -14,7 +14,19 @@ from sinks.memory import MemorySink, Stored
 from sinks.postgres import statements
 from sinks.postgres.migrate import print_sql
 from sinks.postgres.rows import OUTCOME_COLUMNS, display_bin_id, last_outcomes, outcome_row
+from sinks.postgres.schema import (
+    CalibrationBinModel,
+    CalibrationStreamBinModel,
+    OutcomeRecordModel,
+    SinkOffsetModel,
+    TenantBase,
+    table_of,
+)
 
+WRITTEN = (
+    (statements.OUTCOMES, OutcomeRecordModel),
+    (statements.STREAM_BINS, CalibrationStreamBinModel),
+)
 TENANT = "a47951f0-e4ec-5f4c-8d0b-bc4430f8fee5"
 
 
@@ -41,6 +53,32 @@ def value(**changes: object) -> bytes:
         "of_a_later_release": [1],
     }
     return json.dumps(event | changes).encode()
+
+
+@pytest.mark.parametrize(("staged", "model"), WRITTEN)
+def test_what_is_written_is_the_schemas_table(
+    staged: statements.Staged, model: type[TenantBase]
+) -> None:
+    table = table_of(model)
+
+    assert f"tenant.{staged.table}" == table.fullname
+    assert sorted(staged.columns) == sorted(table.columns.keys())
+    assert staged.keys == tuple(table.primary_key.columns.keys())
+
+
+def test_the_rows_of_a_stream_bin_are_in_the_schemas_order() -> None:
+    assert statements.STREAM_BINS.columns == tuple(
+        table_of(CalibrationStreamBinModel).columns.keys()
+    )
+
+
+def test_the_statements_that_are_written_out_name_what_the_schema_has() -> None:
+    bins = statements.UPSERT_BINS
+    listed = bins[bins.index("(") + 1 : bins.index(")")].split(",")
+
+    assert [name.strip() for name in listed] == table_of(CalibrationBinModel).columns.keys()
+    for statement in (statements.LOCK_OFFSET, statements.FIRST_OFFSET, statements.STORE_OFFSET):
+        assert table_of(SinkOffsetModel).fullname in statement
 
 
 def test_a_settled_record_stays_the_last_of_its_id() -> None:

@@ -1,12 +1,13 @@
 """What a second terminal takes over from the servers that run in its folder."""
 
+import json
 import os
 from pathlib import Path
 
 import pytest
 
 from trueup.demo import RULES, undisturbed
-from trueup.running import adopt_running, announced
+from trueup.running import adopt_running, announced, running_here
 
 RUNNING = {
     "KAFKA_BOOTSTRAP": "127.0.0.1:1",
@@ -53,6 +54,22 @@ def test_what_is_announced_is_for_its_owner_alone(tmp_path: Path) -> None:
         modes = [path.stat().st_mode & 0o777 for path in (file, file.parent)]
 
     assert modes == [0o600, 0o700]
+
+
+def test_a_killed_one_is_not_meant_even_if_another_process_has_its_number(tmp_path: Path) -> None:
+    """Its file held a password; the next one removes it."""
+    with announced(RUNNING):
+        (file,) = (tmp_path / ".trueup").iterdir()
+        told = json.loads(file.read_text())
+        killed = file.with_name(f"running-{os.getppid()}.json")
+        killed.write_text(json.dumps(told | {"started": "another boot 1"}))
+        os.utime(killed, (2**32, 2**32))
+
+        here = running_here()
+
+    assert here is not None
+    assert here.pid == os.getpid()
+    assert not killed.exists()
 
 
 def test_the_demo_plays_by_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:

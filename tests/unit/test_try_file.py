@@ -16,13 +16,15 @@ from sklearn.metrics import brier_score_loss
 from typer.testing import CliRunner
 
 from tests.real_data import GOLDEN, real
-from trueup.cli import app
+from trueup.cli import command_line
 from trueup.labelled_rows import LINE_BYTES_MAX, read_table
 from trueup.try_file import Asked, answer, tally, to_json
 
 ASKED = Asked("p", "y")
 OUTCOMES = ("1", "0", "true", "False", "positive", "expired", "ambiguous", "0.5", "", "pending")
 COUNTS_AS = {"1": 1, "true": 1, "positive": 1, "0": 0, "False": 0, "expired": 0}
+
+TRY = command_line(["try"])
 
 
 def tried(text, asked=ASKED):
@@ -61,8 +63,8 @@ def test_a_real_file_gives_the_golden_numbers_and_those_of_other_codes(name):
     sizes = np.bincount(index, minlength=10)[np.unique(index)]
     command = ["try", str(path), "--confidence", "prob1", "--outcome", "prob1_outcome"]
 
-    text = CliRunner().invoke(app, [*command, "--time", "date"])
-    found = json.loads(CliRunner().invoke(app, [*command, "--json"]).stdout)
+    text = CliRunner().invoke(TRY, [*command, "--time", "date"])
+    found = json.loads(CliRunner().invoke(TRY, [*command, "--json"]).stdout)
 
     assert (found["n"], found["statuses"]["ambiguous"]) == (count, ambiguous)
     assert found["brier"] == pytest.approx(brier_score_loss(y, p), abs=1e-6)
@@ -265,8 +267,8 @@ def test_a_name_in_another_encoding_is_no_reason_to_refuse():
 def test_a_file_that_is_not_there_and_standard_input():
     asked = ["--confidence", "p", "--outcome", "y"]
 
-    gone = CliRunner().invoke(app, ["try", "no-such-file.csv", *asked])
-    piped = CliRunner().invoke(app, ["try", "-", *asked], input="p,y\n0.5,1\n")
+    gone = CliRunner().invoke(TRY, ["try", "no-such-file.csv", *asked])
+    piped = CliRunner().invoke(TRY, ["try", "-", *asked], input="p,y\n0.5,1\n")
 
     assert gone.exit_code == 2
     assert "no-such-file.csv: No such file" in gone.stderr

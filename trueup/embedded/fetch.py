@@ -53,7 +53,7 @@ def environment() -> dict[str, str | int | bool]:
         "postgres": _found(lambda: str(find_postgres())),
         "postgres_runs_as": _found(_runs_as),
         "cache": str(cache),
-        "disk_free_mb": free_bytes(_existing(cache)) // 1_000_000,
+        "disk_free_mb": free_bytes(nearest_existing(cache)) // 1_000_000,
         "kafka_bootstrap_is_set": "KAFKA_BOOTSTRAP" in os.environ,
         "database_url_is_set": "DATABASE_URL" in os.environ,
     }
@@ -71,6 +71,6 @@ def _runs_as() -> str:
     return "nobody" if postgres_account().is_another else "this user"
 
 
-def _existing(path: Path) -> Path:
+def nearest_existing(path: Path) -> Path:
     """The path or the nearest of its parents that is there."""
     return next(folder for folder in (path, *path.parents) if folder.exists())

@@ -12,12 +12,11 @@ from pathlib import Path
 
 from trueup.embedded.accounts import Account, others_reach
 from trueup.embedded.cache import writable
+from trueup.embedded.leftovers import PREFIX, ROOTS_OWN, own
 from trueup.embedded.problems import EnvironmentProblem
 
 if sys.platform != "win32":  # there the front door says so in a sentence; importing must not fail
     import fcntl
-
-ROOTS_OWN = Path("/var/lib/trueup")
 
 
 def private_folder(
@@ -95,7 +94,8 @@ def temporary_home() -> Path:
         EnvironmentProblem: None can be made.
     """
     try:
-        home = Path(tempfile.mkdtemp(prefix="trueup-"))
+        home = Path(tempfile.mkdtemp(prefix=PREFIX))
+        own(home)
     except OSError as problem:
         what = f"No temporary folder can be made ({problem.strerror})."
         raise EnvironmentProblem(what, "Name one that you may write in TMPDIR.") from problem

@@ -31,6 +31,7 @@ from typing import Any
 PARENT_CHECK_S = 0.25
 ORPHAN_GRACE_S = 5.0
 PR_SET_PDEATHSIG = 1
+OWNER = "owner"  # the file in a temporary folder that says whose it is
 
 
 def tell(line: str) -> None:
@@ -117,6 +118,8 @@ def end_orphan(server: subprocess.Popen[bytes], order: dict[str, Any]) -> None:
         shutil.rmtree(folder, ignore_errors=True)
     for folder in order["remove_if_empty"]:
         with contextlib.suppress(OSError):
+            if os.listdir(folder) == [OWNER]:
+                os.unlink(os.path.join(folder, OWNER))
             os.rmdir(folder)
 
 

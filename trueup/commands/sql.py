@@ -1,0 +1,32 @@
+"""`trueup sql`."""
+
+import asyncio
+from typing import Annotated
+
+import typer
+
+from agents_topics.identifiers import tenant_id_of
+from sinks.postgres.queries import run_sql
+from trueup.commands.options import AsJson
+from trueup.printing import print_json, print_line
+from trueup.surroundings import database_here
+
+
+def command(
+    statement: str,
+    role: Annotated[str | None, typer.Option(help="trueup_operator, trueup_api …")] = None,
+    tenant: Annotated[str | None, typer.Option(help="A tenant's name or UUID.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Tab-separated rows under their columns' names, or what was done."""
+    tenant_id = tenant_id_of(tenant) if tenant else None
+    answer = asyncio.run(run_sql(database_here(), statement, role, tenant_id))
+    if as_json:
+        print_json([dict(zip(answer.columns, row, strict=True)) for row in answer.rows])
+        return
+    if answer.columns:
+        print_line("\t".join(answer.columns))
+        for row in answer.rows:
+            print_line("\t".join("" if value is None else str(value) for value in row))
+    else:
+        print_line(answer.tag)
