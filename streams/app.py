@@ -4,6 +4,7 @@ import gc
 import logging
 import os
 import sys
+import threading
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -32,6 +33,8 @@ from streams.topic_admin import check_topics
 from streams.transactions import TransactionBudget
 from streams.work import Tools
 
+STOP_S_MAX = 12.0
+
 log = structlog.get_logger("trueup.worker")
 
 
@@ -49,6 +52,7 @@ class WorkerApp(BatchApp):
     worker: Worker
 
     is_checked = False
+    stop_s_max: float | None = None
 
     async def check(self) -> None:
         """Checks the topics, and the policy against what is recorded; then records the policy.
@@ -90,7 +94,15 @@ class WorkerApp(BatchApp):
         await self.worker.tasks.close()
 
     async def stop(self) -> None:
-        """The open steps end, then everything is let go."""
+        """The open steps end, then everything is let go.
+
+        A process of its own ends in any case: where the broker is away clients wait for it without
+        end, and whatever was not committed is thrown away by the next owner.
+        """
+        if self.stop_s_max is not None:
+            out_of_patience = threading.Timer(self.stop_s_max, _give_up)
+            out_of_patience.daemon = True
+            out_of_patience.start()
         await self.worker.tasks.close()
         await super().stop()
         await self.worker.health.stop()
@@ -174,9 +186,15 @@ def __getattr__(name: str) -> WorkerApp:
 def run(app: WorkerApp) -> None:
     """Runs the worker until it is told to stop, and ends the process."""
     configure_logs()
+    app.stop_s_max = STOP_S_MAX
     worker = faust.Worker(app, loglevel="WARN", redirect_stdouts=False, quiet=True)
     worker.spinner = None  # it would write control characters into the log
     worker.execute_from_commandline()
+
+
+def _give_up() -> None:
+    log.error("worker_gives_up", reason=f"it could not stop in {STOP_S_MAX} s")
+    os._exit(1)
 
 
 def configure_logs() -> None:

@@ -7,6 +7,7 @@ import aiokafka.client
 import pytest
 
 from agents_topics.connection import Connection
+from streams.app import STOP_S_MAX
 from streams.topic_admin import create_topics
 from streams.transactions import Out, TaskProducer
 from tests.faults.runs import LAG_MIN, Gauge
@@ -69,6 +70,23 @@ async def test_the_broker_may_be_away(own_kafka, own_database_url, run_on, chanc
     assert [worker.process for worker in it.workers.values()] == processes
     assert all(lines < LOG_LINES_MAX for lines in map(line_count, it.workers.values()))
     await it.check()
+
+
+@pytest.mark.slow
+async def test_a_worker_told_to_stop_ends_also_without_a_broker(
+    own_kafka, own_database_url, run_on, chance
+):
+    kafka = await asyncio.to_thread(own_kafka)
+    it = run_on(kafka.bootstrap, own_database_url, chance.randrange(1_000), 200)
+    await it.prepare()
+    it.start("a")
+    worker = it.workers["a"]
+    await worker.wait_until_ready()
+    await asyncio.to_thread(kafka.kill)
+
+    worker.process.terminate()
+
+    assert await asyncio.to_thread(worker.process.wait, 2 * STOP_S_MAX) in (0, 1)
 
 
 @pytest.mark.slow

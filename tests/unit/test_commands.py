@@ -78,10 +78,10 @@ def test_a_workers_start_loads_no_orm_and_no_migrations() -> None:
 
 def test_every_module_of_a_command_is_in_the_list_and_has_one() -> None:
     (folder,) = trueup.commands.__path__
-    modules = {path.stem.removesuffix("_") for path in Path(folder).glob("*.py")} - {"__init__", "options"}
+    modules = {path.stem for path in Path(folder).glob("*.py")} - {"__init__", "options"}
 
-    assert set(COMMANDS) == modules
-    for name in COMMANDS:
+    assert set(COMMANDS) == {module.removesuffix("_") for module in modules}
+    for name in modules:
         command = import_module(f"trueup.commands.{name}").command
         assert isinstance(command, typer.Typer) or command.__doc__
 
