@@ -26,7 +26,7 @@ def machine(settings: Settings, needs_embedded: bool, worker_answers: bool) -> I
     fits = PYTHON_MIN <= sys.version_info[:2] <= PYTHON_MAX
     yield judged(
         "python",
-        None if fits else f"{platform.python_version()} is not 3.11, 3.12 or 3.13",
+        None if fits else f"{platform.python_version()} is not 3.11 to 3.14",
         platform.python_version(),
         "Make the environment with another Python.",
     )

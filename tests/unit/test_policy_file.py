@@ -1,5 +1,8 @@
 """The policy file: what it may say, and a sentence with its line for what it may not."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from agents_topics.identifiers import tenant_id_of
@@ -100,6 +103,15 @@ def test_a_tenants_other_name_leaves_the_digest_as_it_is():
     assert [v.digest for v in parse_policy(renamed).versions] == [
         v.digest for v in parse_policy(RULES).versions
     ]
+
+
+def test_the_policy_of_the_docs_is_a_good_one():
+    page = (Path(__file__).parents[2] / "docs" / "policy.md").read_text()
+    (example,) = re.findall(r"^```toml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    policy = parse_policy(example, "docs/policy.md")
+
+    assert [v.effective_from for v in policy.versions] == [None, "2026-03-01T00:00:00Z"]
+    assert policy.listed_tenants == set(policy.tenants.values())
 
 
 def test_the_default_policy_is_what_it_was():
