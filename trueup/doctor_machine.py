@@ -18,7 +18,7 @@ from trueup.embedded.problems import EnvironmentProblem
 from trueup.embedded.servers import DISK_MB_MIN, refuse_windows
 from trueup.findings import Finding, judged, not_made
 
-PYTHON_MIN, PYTHON_MAX = (3, 11), (3, 13)
+PYTHON_MIN, PYTHON_MAX = (3, 11), (3, 14)
 
 
 def machine(settings: Settings, needs_embedded: bool, worker_answers: bool) -> Iterator[Finding]:

@@ -8,7 +8,7 @@ from agents_topics.identifiers import tenant_id_of
 from agents_topics.policy import PolicyProblem
 from agents_topics.policy_file import DEFAULT_POLICY_TOML, parse_policy
 from tests.ledger import BROKER, START, Ledger, body_of, key_of
-from tests.unit.test_resolver_state import INTERACTIONS, TENANT, Task, action, stage
+from tests.resolver_task import INTERACTIONS, TENANT, Task, action, stage
 from trueup.check import check_lines
 
 OTHER = tenant_id_of("other")

@@ -10,7 +10,7 @@ from agents_topics.topics import TOPICS
 from streams.changelog import StateProblem
 from streams.resolve_outcomes import ResolverSettings, ResolverWork
 from tables.outcome_resolver import ACTIONS, INTERACTIONS
-from tests.unit.test_resolver_state import HOUR, START, Task
+from tests.resolver_task import HOUR, START, Task
 
 GRACE = {ACTIONS: HOUR, INTERACTIONS: HOUR}
 RULE = """
