@@ -22,6 +22,8 @@ COMMANDS = {
     "emit": "Checks events and produces them: of a file all or none; exit 4 names what is bad.",
     "check": "Tells a producer line, field and reason before anything is sent; exit 4 if bad.",
     "clock": "Lets event time jump to a moment, so that windows before it close.",
+    "label": "A person's verdict on an action; it decides over every signal.",
+    "pending": "Outcomes without a signal yet; across tenants, for operators.",
     "status": "Tasks, times, lags, counts and what is written, on one screen; changes nothing.",
     "sql": "Runs one statement in Postgres; no psql is needed.",
     "audit": "Recomputes outcomes and bins from the topics; exit 5 if anything differs.",

@@ -279,6 +279,13 @@ async def send_records(connection: Connection, records: Iterable[Sendable]) -> C
     return sent
 
 
+def settle_time(emitted: Emitted, policy: Policy, grace_ms: int) -> int | None:
+    """When the last outcome of what was sent settles, in event time; None if nothing was sent."""
+    if emitted.last_at_ms is None:
+        return None
+    return emitted.last_at_ms + policy.settle_after_ms_max + grace_ms
+
+
 async def send_clock(connection: Connection, until: str, partitions: int) -> None:
     """A clock record is in every partition of `control`: event time is at least `until` in each.
 

@@ -5,6 +5,9 @@ import os
 from pathlib import Path
 
 from agents_topics.connection import Connection, connection_of, secret_of
+from agents_topics.identifiers import tenant_id_of
+from agents_topics.policy_file import load_policy
+from streams.settings import read_settings
 from trueup.embedded.problems import EnvironmentProblem
 from trueup.exits import USAGE
 from trueup.printing import fail
@@ -41,6 +44,12 @@ def database_here() -> str:
     if not url:
         raise EnvironmentProblem("No database is known.", f"Set DATABASE_URL, or {_START}.")
     return url
+
+
+def tenant_here(name: str) -> str:
+    """The UUID that the policy gives a tenant's name, or the one made of it; a UUID is its own."""
+    tenants = load_policy(read_settings().policy).tenants
+    return tenants.get(name) or tenant_id_of(name)
 
 
 def readable(file: str) -> Path:

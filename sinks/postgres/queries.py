@@ -21,6 +21,10 @@ _PENDING_ORDER = " ORDER BY window_expires_at, id LIMIT "
 OF_CONVERSATION = """\
 SELECT * FROM tenant.outcome_records WHERE tenant_id = $1 AND conversation_state_id = $2
 ORDER BY created_at, id"""
+_OF_ACTION = """\
+SELECT * FROM tenant.outcome_records WHERE action_id = $1
+  AND ($2::uuid IS NULL OR tenant_id = $2) AND ($3::text IS NULL OR conversation_id = $3)
+ORDER BY tenant_id, conversation_id, outcome_type"""
 _SHARED_ACTION_IDS = """\
 SELECT tenant_id, action_id, count(DISTINCT conversation_id) AS conversations
 FROM tenant.outcome_records GROUP BY 1, 2 HAVING count(DISTINCT conversation_id) > 1
@@ -87,6 +91,13 @@ async def of_conversation(url: str, tenant_id: str, conversation: str) -> Answer
         conversation if is_uuid(conversation) else conversation_state_id_of(tenant_id, conversation)
     )
     return await _operator_asks(url, OF_CONVERSATION, tenant_id, state_id)
+
+
+async def of_action(
+    url: str, action_id: str, tenant_id: str | None = None, conversation_id: str | None = None
+) -> Answer:
+    """All outcomes of an action; of every tenant and conversation that has one of this id."""
+    return await _operator_asks(url, _OF_ACTION, action_id, tenant_id, conversation_id)
 
 
 async def shared_action_ids(url: str) -> Answer:

@@ -5,11 +5,10 @@ from typing import Annotated
 
 import typer
 
-from agents_topics.identifiers import tenant_id_of
 from sinks.postgres.queries import run_sql
 from trueup.commands.options import AsJson
 from trueup.printing import print_json, print_line
-from trueup.surroundings import database_here
+from trueup.surroundings import database_here, tenant_here
 
 
 def command(
@@ -19,7 +18,7 @@ def command(
     as_json: AsJson = False,
 ) -> None:
     """Tab-separated rows under their columns' names, or what was done."""
-    tenant_id = tenant_id_of(tenant) if tenant else None
+    tenant_id = tenant_here(tenant) if tenant else None
     answer = asyncio.run(run_sql(database_here(), statement, role, tenant_id))
     if as_json:
         print_json([dict(zip(answer.columns, row, strict=True)) for row in answer.rows])

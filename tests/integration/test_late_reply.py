@@ -1,0 +1,129 @@
+"""The law through the command line: a reply that comes too late, a person's label, a settled file.
+
+An action at 00:00 with a day's window, the interactions silent from 05:00, another action at 06:00
+of the next day; a clock record until then stands for the silence; then the reply of 23:00.
+"""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import time
+import uuid
+
+import pytest
+
+from agents_topics.connection import connection_of
+from agents_topics.identifiers import tenant_id_of
+from sinks.postgres.migrate import migrate
+from streams.topic_admin import create_topics
+from trueup.worker_process import WorkerProcess
+
+pytestmark = pytest.mark.slow
+
+TENANT = tenant_id_of("acme")
+OURS = ("KAFKA_", "DATABASE_URL", "TRUEUP_")
+
+
+class Stack:
+    """A worker on the shared servers, and `trueup` beside it."""
+
+    def __init__(self, folder, settings):
+        self.folder = folder
+        self.settings = settings
+        self.worker = WorkerProcess(settings, folder / "worker.log")
+
+    def trueup(self, *words, code=0):
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
+        done = subprocess.run(
+            [sys.executable, "-m", "trueup", *words],
+            cwd=self.folder, env=inherited | self.settings, capture_output=True, text=True,
+            timeout=120, check=False,
+        )  # fmt: skip
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def emit(self, *events, options=()):
+        file = self.folder / f"{uuid.uuid4().hex}.ndjson"
+        file.write_text("".join(json.dumps(event) + "\n" for event in events))
+        return self.trueup("emit", str(file), *options)
+
+    def rows(self, sql):
+        return json.loads(self.trueup("sql", "--json", sql))
+
+    def wait_for(self, sql, count):
+        deadline_s = time.monotonic() + 60
+        while len(found := self.rows(sql)) < count:
+            assert time.monotonic() < deadline_s, found
+        return found
+
+
+@pytest.fixture(scope="module")
+def stack(kafka_bootstrap, database_url, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("late")
+    settings = {
+        "KAFKA_BOOTSTRAP": kafka_bootstrap,
+        "DATABASE_URL": database_url,
+        "TRUEUP_PREFIX": f"late-{uuid.uuid4().hex[:8]}-",
+        "TRUEUP_DATA_FOLDER": str(folder),
+        "TRUEUP_PARTITIONS": "1",
+        "TRUEUP_IDLE_AFTER_S": "3600",
+    }
+    migrate(database_url)
+    asyncio.run(create_topics(connection_of(settings), 1))
+    made = Stack(folder, settings)
+    try:
+        asyncio.run(made.worker.wait_until_ready())
+        yield made
+    finally:
+        made.worker.stop()
+
+
+def action(event_id, at):
+    return {
+        "event_id": event_id, "tenant_id": TENANT, "conversation_id": "c",
+        "action_type": "send_email", "predicted_confidence": 0.8, "occurred_at": at,
+    }  # fmt: skip
+
+
+def did(event_id, kind, at):
+    return {
+        "event_id": event_id, "tenant_id": TENANT, "conversation_id": "c", "kind": kind,
+        "occurred_at": at,
+    }  # fmt: skip
+
+
+def test_a_late_reply_a_label_and_a_settled_file(stack):
+    stack.emit(
+        action("first", "2026-02-01T00:00:00Z"), did("held", "meeting_held", "2026-02-01T05:00:00Z")
+    )
+    stack.emit(action("second", "2026-02-02T06:00:00Z"))
+    stack.wait_for("SELECT 1 FROM tenant.outcome_records", 2)
+    pending = stack.trueup("pending", "--tenant", "acme")
+    stack.trueup("clock", "--until", "2026-02-02T06:00:00Z")
+    settled = "SELECT action_id, outcome_status FROM tenant.outcome_records WHERE is_settled"
+    assert stack.wait_for(settled, 1) == [{"action_id": "first", "outcome_status": "expired"}]
+
+    stack.emit(did("late", "reply_received", "2026-02-01T23:00:00Z"))
+    refused = stack.trueup("label", "first", "positive", "--at", "2026-02-01T23:30:00Z", code=4)
+    outside = stack.trueup("label", "second", "negative", code=4)
+    labelled = stack.trueup(
+        "label", "second", "negative", "--at", "2026-02-02T07:00:00Z", "--reviewer", "kim"
+    )
+    told = stack.emit(
+        action("third", "2026-02-02T08:00:00Z"),
+        did("reply", "reply_received", "2026-02-02T09:00:00Z"),
+        options=["--settle"],
+    )
+    found = {row["action_id"]: row["outcome_status"] for row in stack.wait_for(settled, 3)}
+    audit = stack.trueup("audit")
+
+    assert pending.index("first") < pending.index("second")
+    assert "email_engagement is expired" in refused
+    assert "from 2026-02-02T06:00:00.000Z up to 2026-02-03T06:00:00.000Z" in outside
+    assert labelled == "second is negative: email_engagement.\n"
+    assert "Event time goes to 2026-03-04T10:00:00.000Z." in told
+    assert found == {"first": "expired", "second": "negative", "third": "positive"}
+    assert "1 late" in audit
+    assert stack.trueup("pending") == "Nothing is pending.\n"
