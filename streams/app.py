@@ -3,6 +3,7 @@
 import gc
 import logging
 import os
+import signal
 import sys
 import threading
 from dataclasses import dataclass
@@ -52,6 +53,7 @@ class WorkerApp(BatchApp):
     worker: Worker
 
     is_checked = False
+    problem: WorkerProblem | None = None
     stop_s_max: float | None = None
 
     async def check(self) -> None:
@@ -86,6 +88,16 @@ class WorkerApp(BatchApp):
         self.on_partitions_assigned.connect(cast(Any, self._open_tasks))
         self.on_partitions_revoked.connect(cast(Any, self._close_tasks))
         log.info("worker_started", web_port=self.worker.health.port, group=tools.group)
+
+    def on_contested_membership(self) -> None:
+        """Ends the process: of two workers that throw each other out the first to notice goes."""
+        if self.problem is None:
+            name = self.conf.consumer_group_instance_id
+            self.problem = WorkerProblem(
+                f"another worker has TRUEUP_INSTANCE_ID={name}: give each worker a name of its own"
+            )
+            log.error("worker_ends", reason=str(self.problem))
+            os.kill(os.getpid(), signal.SIGTERM)
 
     async def _open_tasks(self, _: Any, assigned: set[TP], *__: Any, **___: Any) -> None:
         self.worker.tasks.open(assigned, cast(BatchConsumer, self.consumer))
@@ -189,7 +201,12 @@ def run(app: WorkerApp) -> None:
     app.stop_s_max = STOP_S_MAX
     worker = faust.Worker(app, loglevel="WARN", redirect_stdouts=False, quiet=True)
     worker.spinner = None  # it would write control characters into the log
-    worker.execute_from_commandline()
+    try:
+        worker.execute_from_commandline()
+    except SystemExit:
+        if app.problem:
+            raise app.problem from None
+        raise
 
 
 def _give_up() -> None:

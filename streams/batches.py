@@ -24,6 +24,7 @@ from faust.types import TP
 from faust.types.tuples import ConsumerMessage
 
 from agents_topics.connection import Connection
+from streams.instance_id import MembershipWatch
 
 FETCH_WAIT_MS_MAX = 50
 FETCH_BYTES_MAX = 4 << 20
@@ -63,6 +64,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         self._epochs: dict[TopicPartition, int] = {}
         self._fetched: dict[TopicPartition, int] = {}
         self._lost: set[TopicPartition] = set()
+        self._membership = MembershipWatch()
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         conf = self.app.conf
@@ -91,12 +93,18 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
     ) -> Mapping[TP, Any]:
         """The fetched records of each topic-partition as one `Batch`."""
         fetched = await super()._fetch_records(consumer, active_partitions, timeout, max_records)
+        if self._is_named and self._membership.is_contested(consumer._coordinator.member_id):
+            cast(BatchApp, self.app).on_contested_membership()
         batches: dict[TP, Batch] = {}
         for tp, records in fetched.items():
             begin, self._fetched[tp] = self._fetched.get(tp, 0), records[-1].offset + 1
             batch = Batch(records, begin, self._epochs.get(tp, 0))
             batches[TP(tp.topic, tp.partition)] = batch
         return batches
+
+    @property
+    def _is_named(self) -> bool:
+        return self.app.conf.consumer_group_instance_id is not None
 
     async def seek_now(self, tp: TopicPartition, offset: int, epoch: int) -> None:
         """Fetching goes on at `offset`, in the given epoch. Runs in this thread."""
@@ -214,6 +222,10 @@ class BatchApp(faust.App):
     """A Faust app whose messages are batches."""
 
     connection: Connection
+
+    def on_contested_membership(self) -> None:
+        """Another worker is a member under our instance id. Runs in the fetching thread."""
+        raise NotImplementedError
 
     def _new_transport(self) -> BatchTransport:
         return BatchTransport(self.conf.broker_consumer, self)
