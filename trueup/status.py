@@ -117,7 +117,8 @@ async def read_status(
         status.unreachable["workers"] = (
             f"No worker's page answers at {where}: start one, or name its page with --worker."
         )
-    published = await _ask_database(status, url)
+    prefix = "" if isinstance(connection, str) else connection.prefix
+    published = await _ask_database(status, url, prefix)
     view = await _ask_broker(status, connection, published)
     _tell_tasks(status, found, view, settings)
     _tell_counts(status, found, view)
@@ -135,7 +136,7 @@ def page_of(address: str) -> dict[str, Any] | None:
         return None
 
 
-async def _ask_database(status: Status, url: str | None) -> dict[Place, int] | None:
+async def _ask_database(status: Status, url: str | None, prefix: str) -> dict[Place, int] | None:
     if url is None:
         status.unreachable["database"] = "No database is known: set DATABASE_URL."
         return None
@@ -144,10 +145,16 @@ async def _ask_database(status: Status, url: str | None) -> dict[Place, int] | N
 
     async def ask() -> dict[Place, int]:
         async with asyncio.timeout(DATABASE_S):
-            offsets = await sink_offsets(url)
+            held = await sink_offsets(url)
             answer = await counts_by_status(url)
         status.outcomes = [dict(zip(answer.columns, row, strict=True)) for row in answer.rows]
-        return offsets
+        # Postgres knows topics by their names on the broker, also those of other prefixes.
+        return {
+            (topic.name, partition): offset
+            for topic in PUBLISHER.reads
+            for (name, partition), offset in held.items()
+            if name == prefix + topic.name
+        }
 
     return await _reached(status, "database", ask)
 
@@ -159,7 +166,6 @@ async def _ask_broker(
         status.unreachable["kafka"] = connection
         return None
     status.kafka = connection.bootstrap
-    # Postgres knows topics by the contract's names, whatever their prefix.
     view = await _reached(status, "kafka", lambda: look(connection, GROUP, published))
     if view is not None and view.missing:
         listed = ", ".join(view.missing)

@@ -131,7 +131,7 @@ def test_a_folder_is_free_only_when_the_last_child_of_the_old_server_is_gone(
     tmp_path: Path,
 ) -> None:
     """Postgres killed with -9 leaves children that need a moment; starting early would fail."""
-    first = Kept(sleeper(tmp_path, ("sh", "-c", "setsid sleep 0.5 & echo ready; wait")))
+    first = Kept(sleeper(tmp_path, ("sh", "-c", "setsid sleep 1.5 & echo ready; wait")))
     while "ready" not in (tmp_path / "output.log").read_text():
         time.sleep(0.01)
     first.end(signal.SIGKILL, patience_s=5)
