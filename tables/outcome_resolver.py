@@ -13,7 +13,6 @@ differs; a conversation that is full -> dead letter; else admitted.
 """
 
 import heapq
-from bisect import bisect_left, insort
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from agents_topics.codec import Decoded, Malformed
 from agents_topics.events import Action, Interaction, LateEvent, Outcome
 from agents_topics.policy import HUMAN_LABEL, OutcomeRule, Policy, PolicyVersion
 from agents_topics.topics import AGENT_ACTIONS, AGENT_INTERACTIONS
+from tables.conversations import Conversations
 from tables.label_delay import LabelDelay
 from tables.lead_marks import LeadMarks
 from tables.outcome_join import (
@@ -37,14 +37,10 @@ from tables.outcome_join import (
     expired,
 )
 from tables.outcome_record import carried_of, unpublished, with_verdict
-from tables.remembered_ids import MINUTE_MS, Id, RememberedIds
+from tables.remembered_ids import Id, RememberedIds
 from tables.resolver_rows import (
-    action_key,
     action_of,
-    action_row,
-    interaction_key,
     interaction_of,
-    interaction_row,
 )
 from tables.stream_times import StreamTimes, TopicTime
 
@@ -112,13 +108,9 @@ class OutcomeResolver:
         self.open_count = 0
         self._ids = {topic: RememberedIds(topic, grace_ms[topic]) for topic in JOINED}
         self._leads = LeadMarks(policy.settle_after_ms_of)
-        self._conversations: dict[str, Conversation] = {}
+        self._conversations = Conversations(grace_ms[ACTIONS])
         self._settling: list[tuple[int, int, str, str, int, HeldAction]] = []
         self._touched: list[HeldAction] = []
-        self._changed: list[HeldAction] = []
-        self._new_interactions: list[tuple[str, HeldInteraction]] = []
-        self._to_prune: dict[str, None] = {}
-        self._prune_at: dict[int, dict[str, None]] = defaultdict(dict)
         self._step = Step()
 
     # ---- the step ------------------------------------------------------------------------------
@@ -129,6 +121,7 @@ class OutcomeResolver:
         """Decides once what each record of a topic is, in log order, and takes in the admitted."""
         is_action, policy, times, ids = topic == ACTIONS, self.policy, self.times, self._ids[topic]
         time, held_ids, listed = times.topics[topic], ids.held, policy.listed_tenants
+        conversations = self._conversations
         grace_ms, admitted, ignored = time.grace_ms, 0, 0
         version, rules = policy.versions[0], _NO_RULES
         for record, one in zip(records, decoded, strict=True):
@@ -163,9 +156,7 @@ class OutcomeResolver:
             seen = (key, event.event_id)
             if seen in held_ids and self._is_copy(topic, record, seen, event, log_ms, pushed_ms):
                 continue
-            conversation = self._conversations.get(key)
-            if conversation is None:
-                conversation = self._conversations[key] = Conversation(key)
+            conversation = conversations.of(key)
             problem = (
                 self._on_action(conversation, at_ms, event, version, rules)
                 if is_action
@@ -184,11 +175,11 @@ class OutcomeResolver:
         step, self._step = self._step, Step()
         self._settle_due(step.outcomes)
         self._decide_touched(step.outcomes)
-        self._prune_due(step.changes)
+        self._conversations.finish(self.times.topics[ACTIONS], step.changes)
+        self.counts["interactions", "unmatched"] += self._conversations.take_unmatched()
         self._leads.finish(self.settled_ms, step.changes)
         for topic, ids in self._ids.items():
             ids.finish(self.times.topics[topic].now_ms, step.changes)
-        self._log(step.changes)
         return step
 
     @property
@@ -282,7 +273,7 @@ class OutcomeResolver:
         for _, _, held in conversation.interactions:
             if not held.is_matched and _meets(held, action):
                 held.is_matched = True
-                self._new_interactions.append((conversation.key, held))
+                self._conversations.on_new(conversation, held)
         return None
 
     def _on_interaction(
@@ -296,13 +287,13 @@ class OutcomeResolver:
             event.interaction_count, event.label, event.label and _label_score_of(event),
             known_at_ms,
         )  # fmt: skip
-        self._hold_interaction(conversation, held)
+        self._conversations.hold(conversation, held)
         for action in conversation.actions.values():
             if action.at_ms <= at_ms < action.settle_ms:
                 held.is_matched = held.is_matched or _meets(held, action)
                 if action.open_count:
                     self._touch(action)
-        self._new_interactions.append((conversation.key, held))
+        self._conversations.on_new(conversation, held)
         return None
 
     def _hold(self, action: HeldAction) -> None:
@@ -315,12 +306,6 @@ class OutcomeResolver:
                     (outcome.settle_ms, action.at_ms, action.action_id, key, index, action),
                 )
                 self.open_count += 1
-
-    def _hold_interaction(self, conversation: Conversation, held: HeldInteraction) -> None:
-        insort(conversation.interactions, (held.at_ms, held.event_id, held))
-        # The first full minute at whose beginning no action at or before it can come any more.
-        grace_ms = self.times.topics[ACTIONS].grace_ms
-        self._prune_at[(held.at_ms + grace_ms) // MINUTE_MS + 1][conversation.key] = None
 
     def _touch(self, action: HeldAction) -> None:
         if not action.is_touched:
@@ -348,7 +333,7 @@ class OutcomeResolver:
             lead = (key, record.action_type, rule.type, rule.window_ms, record.confidence_source)
             is_lead = self._leads.take(lead, at_ms, outcome.end_ms)
             outcomes.append(self._say(action, outcome, verdict, is_lead))
-            self._to_prune[key] = None
+            self._conversations.on_settled(key)
 
     def _decide_touched(self, outcomes: list[Outcome]) -> None:
         for action in self._touched:
@@ -365,9 +350,7 @@ class OutcomeResolver:
         self, action: HeldAction, outcome: OpenOutcome, verdict: Verdict, is_lead: bool | None
     ) -> Outcome:
         """The next revision of an outcome, to be published and kept."""
-        if not action.is_changed:
-            action.is_changed = True
-            self._changed.append(action)
+        self._conversations.on_said(action)
         outcome.record = with_verdict(
             outcome,
             verdict,
@@ -377,59 +360,7 @@ class OutcomeResolver:
         outcome.said = verdict
         return outcome.record
 
-    # ---- forgetting ----------------------------------------------------------------------------
-
-    def _prune_due(self, changes: dict[bytes, Any]) -> None:
-        """Drops what can no longer change a result (requirements: Remembered)."""
-        actions_time = self.times.topics[ACTIONS]
-        minute_now, closed_ms = actions_time.now_ms // MINUTE_MS, actions_time.closed_ms
-        for minute in [m for m in self._prune_at if m <= minute_now]:
-            self._to_prune.update(self._prune_at.pop(minute))
-        for key in self._to_prune:
-            conversation = self._conversations.get(key)
-            if conversation is not None:
-                self._prune(changes, conversation, closed_ms)
-        self._to_prune.clear()
-
-    def _prune(self, changes: dict[bytes, Any], conversation: Conversation, closed_ms: int) -> None:
-        """Drops a conversation's interactions and settled actions that no open action needs."""
-        key, actions, interactions = (
-            conversation.key, conversation.actions, conversation.interactions,
-        )  # fmt: skip
-        first_ms = min([a.at_ms for a in actions.values() if a.open_count], default=None)
-        for action in list(actions.values()):
-            if not action.open_count and (first_ms is None or action.end_ms <= first_ms):
-                del actions[action.action_id]
-                action.is_dropped = True
-                if action.is_logged:
-                    changes[action_key(action)] = None
-        if interactions:
-            keep_from_ms = closed_ms + 1 if first_ms is None else min(first_ms, closed_ms + 1)
-            count = bisect_left(interactions, (keep_from_ms,))
-            for _, _, held in interactions[:count]:
-                self.counts["interactions", "unmatched"] += not held.is_matched
-                held.is_dropped = True
-                if held.is_logged:
-                    changes[interaction_key(key, held)] = None
-            del interactions[:count]
-        if not actions and not interactions:
-            del self._conversations[key]
-
-    # ---- the changelog's rows ------------------------------------------------------------------
-
-    def _log(self, changes: dict[bytes, Any]) -> None:
-        """Rows of what has changed; what came and went within the step leaves no trace."""
-        for action in self._changed:
-            action.is_changed = False
-            if not action.is_dropped:
-                action.is_logged = True
-                changes[action_key(action)] = action_row(action)
-        self._changed.clear()
-        for key, held in self._new_interactions:
-            if not held.is_dropped:
-                held.is_logged = True
-                changes[interaction_key(key, held)] = interaction_row(key, held)
-        self._new_interactions.clear()
+    # ---- restore -------------------------------------------------------------------------------
 
     def restore(self, key: bytes, row: Any) -> None:
         """Takes back one row of the changelog; each key comes once, with its last row.
@@ -439,22 +370,15 @@ class OutcomeResolver:
         """
         kind, *rest = key.split(b"/")
         if kind == b"a":
-            self._hold(action_of(row, self._conversation(row[0]), self.policy))
+            self._hold(action_of(row, self._conversations.of(row[0]), self.policy))
         elif kind == b"i":
-            self._hold_interaction(self._conversation(row[0]), interaction_of(row))
+            self._conversations.hold(self._conversations.of(row[0]), interaction_of(row))
         elif kind == b"l":
             self._leads.restore(int(rest[0]), int(rest[1]), row)
         elif kind == b"d":
             self._ids[rest[0].decode()].restore(int(rest[1]), int(rest[2]), row)
         else:
             raise AssertionError(f"no such row: {key!r}")
-
-    def _conversation(self, key: str) -> Conversation:
-        conversation = self._conversations.get(key)
-        if conversation is None:
-            key = intern(key)
-            conversation = self._conversations[key] = Conversation(key)
-        return conversation
 
 
 def _meets(held: HeldInteraction, action: HeldAction) -> bool:
