@@ -22,7 +22,8 @@ _TIME = (
     r"(Z|[+-][0-9]{2}:[0-5][0-9])$"
 )
 
-TenantId = Annotated[str, Field(pattern=_UUID, description="UUID in lower case with hyphens")]
+Uuid = Annotated[str, Field(pattern=_UUID, description="UUID in lower case with hyphens")]
+TenantId = Uuid
 ConversationId = Annotated[
     str,
     Field(min_length=1, max_length=CONVERSATION_ID_LENGTH_MAX, pattern=r"^[^\x00-\x1f\x7f-\x9f]+$"),
@@ -36,6 +37,7 @@ Timestamp = Annotated[
 Confidence = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0, le=2_147_483_647)]
 Amount = Annotated[float, Field(ge=0, le=1e12)]
+Metadata = dict[str, JsonValue]
 
 
 class DealStage(StrEnum):
@@ -104,47 +106,122 @@ class Action:
     __pydantic_config__ = _INPUT
 
     event_id: Identifier
+    """The event's own id; an equal copy under the same id counts once."""
     tenant_id: TenantId
+    """Whose it is; `trueup id NAME` gives a name's UUID. Also the first part of the key."""
     conversation_id: ConversationId
+    """What actions and interactions are joined by. Also the second part of the key."""
     action_type: Name50
+    """What was done; a type that the policy knows, such as `send_email`."""
     predicted_confidence: Confidence
+    """The probability of success that the agent stated."""
     occurred_at: Timestamp
+    """When it happened; counted in whole milliseconds."""
     action_id: Identifier | None = None
+    """The action's id within its conversation; the event's where absent."""
     outcome_type: Name50 | None = None
+    """One outcome alone; every one that the policy has for the type where absent."""
     confidence_source: ConfidenceSource = "unknown"
+    """Where the confidence comes from; sources never share a curve."""
     deal_stage: Stage | None = None
+    """The deal's stage at that moment; later stages are compared with it."""
     interaction_count: Count | None = None
+    """How many interactions the conversation had by then; later counts are compared with it."""
     rep_id: Identifier | None = None
+    """The salesperson for whom the agent acts."""
     agent_id: Identifier | None = None
+    """The acting agent."""
     agent_version: Identifier | None = None
+    """Its version."""
     model: Identifier | None = None
+    """The model that it asked."""
     cost_usd: Amount | None = None
+    """What the action cost, in US dollars."""
     latency_ms: Amount | None = None
-    metadata: dict[str, JsonValue] | None = None
+    """How long it took, in milliseconds."""
+    metadata: Metadata | None = None
+    """Anything else; carried along, never logged."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interaction:
-    """Something then happened in the conversation. Topic `agent-interactions`."""
+    """Something then happened in the conversation. Topic `agent-interactions`.
+
+    A `human_label` is a person's verdict on one action: it names `action_id` and `label`, and may
+    give `metadata.score` (from 0 to 1, in the place of the label's own 1 or 0) and
+    `metadata.reviewer` (1 to 100 characters).
+    """
 
     __pydantic_config__ = _INPUT
 
     event_id: Identifier
+    """The event's own id; an equal copy under the same id counts once."""
     tenant_id: TenantId
+    """Whose it is; the same as the action's. Also the first part of the key."""
     conversation_id: ConversationId
+    """The conversation in which it happened. Also the second part of the key."""
     kind: Name50
+    """What happened, such as `reply_received`; kinds that no policy listens to are ignored."""
     occurred_at: Timestamp
+    """When it happened; counted in whole milliseconds."""
     action_id: Identifier | None = None
+    """The one action that it concerns; every one of the conversation where absent."""
     deal_stage: Stage | None = None
+    """The deal's stage from then on."""
     interaction_count: Count | None = None
+    """How many interactions the conversation has by then."""
     channel: Annotated[str, Field(max_length=20)] | None = None
+    """Where it happened: mail, chat, phone."""
     label: Literal["positive", "negative", "ambiguous"] | None = None
+    """A person's verdict; only a `human_label` has one that counts."""
     account_id: Identifier | None = None
+    """The account."""
     contact_id: Identifier | None = None
+    """The contact."""
     contact_email: Annotated[str, Field(max_length=255)] | None = None
+    """The contact's address; not needed."""
     contact_name: Annotated[str, Field(max_length=200)] | None = None
+    """The contact's name; not needed."""
     persona_type: Annotated[str, Field(max_length=20)] | None = None
-    metadata: dict[str, JsonValue] | None = None
+    """The contact's part in buying."""
+    metadata: Metadata | None = None
+    """Anything else; of a `human_label` also `score` and `reviewer`. Never logged."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Feedback:
+    """A person rated a message, a decision or a conversation. Topic `agent-feedback`."""
+
+    __pydantic_config__ = _INPUT
+
+    event_id: Identifier
+    """The feedback's own id; an equal copy under the same id counts once."""
+    tenant_id: TenantId
+    """Whose it is. Also the first part of the key."""
+    conversation_id: ConversationId
+    """The conversation that was rated, or part of it. Also the second part of the key."""
+    target_type: Literal["message", "decision", "conversation"]
+    """What was rated."""
+    target_id: Identifier
+    """Its id: of the message, of the decision, or the conversation's UUID."""
+    source: Literal["inline", "dashboard"]
+    """Where it was rated; the rating's scale follows."""
+    rating: Annotated[int, Field(ge=-1, le=5)]
+    """`inline`: -1, 0 or 1. `dashboard`: 1 to 5."""
+    reviewer_id: Uuid
+    """The person."""
+    reviewer_role: Literal["rep", "manager", "executive"]
+    """The person's part."""
+    occurred_at: Timestamp
+    """When it was rated; counted in whole milliseconds."""
+    outcome_record_id: Uuid | None = None
+    """The outcome that it concerns: the `id` of a record of `outcomes`."""
+    action_id: Identifier | None = None
+    """The action that it concerns, within the conversation."""
+    comment: Annotated[str, Field(max_length=1000)] | None = None
+    """In the person's words; never logged."""
+    metadata: Metadata | None = None
+    """Anything else; never logged."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,8 +231,14 @@ class Clock:
     __pydantic_config__ = _INPUT
 
     kind: Literal["clock"]
+    """What the record is."""
     event_id: Identifier
+    """The record's own id."""
     until: Timestamp
+    """Event time is at least this, once everything that came before is applied."""
+
+
+InputEvent = Action | Interaction | Feedback
 
 
 @dataclass(slots=True, kw_only=True)

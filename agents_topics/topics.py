@@ -7,6 +7,7 @@ from agents_topics.events import (
     Action,
     CalibrationUpdate,
     Clock,
+    Feedback,
     Interaction,
     LateEvent,
     Outcome,
@@ -66,6 +67,7 @@ _STREAM = "tenant_id/action_type"
 
 AGENT_ACTIONS = Topic(name="agent-actions", key=_CONVERSATION, event=Action)
 AGENT_INTERACTIONS = Topic(name="agent-interactions", key=_CONVERSATION, event=Interaction)
+AGENT_FEEDBACK = Topic(name="agent-feedback", key=_CONVERSATION, event=Feedback)
 CONTROL = Topic(name="control", key="none: one record in every partition", event=Clock)
 LATE_EVENTS = Topic(name="late-events", key=_CONVERSATION, event=LateEvent)
 DEAD_LETTERS = Topic(
@@ -82,6 +84,7 @@ CALIBRATOR_CHANGELOG = _changelog("calibrator-changelog")
 TOPICS: tuple[Topic, ...] = (
     AGENT_ACTIONS,
     AGENT_INTERACTIONS,
+    AGENT_FEEDBACK,
     CONTROL,
     LATE_EVENTS,
     DEAD_LETTERS,

@@ -8,6 +8,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import TopicAlreadyExistsError, for_code
 
 from agents_topics.connection import Connection
+from agents_topics.roster import NEEDED
 from agents_topics.topics import DAY_MS, FOREVER_MS, TOPICS, Topic
 
 SPARE_MS = 7 * DAY_MS
@@ -70,7 +71,8 @@ async def check_topics(
     try:
         there = set(await admin.list_topics())
         names = [connection.topic(topic.name) for topic in TOPICS]
-        missing = [name for name in names if name not in there]
+        needed = [connection.topic(topic.name) for topic in TOPICS if topic.name in NEEDED]
+        missing = [name for name in needed if name not in there]
         problems = [TopicProblem(n, "is missing: `trueup topics create` makes it") for n in missing]
         present = [name for name in names if name in there]
         for found in await admin.describe_topics(present) if present else []:

@@ -39,7 +39,11 @@ def record(number, conversation, zone):
     }
     key = key_of(TENANT, conversation).encode()
     return SimpleNamespace(
-        offset=number, timestamp=1_900_000_000_000, key=key, value=json.dumps(body).encode()
+        offset=number,
+        timestamp=1_900_000_000_000,
+        key=key,
+        value=json.dumps(body).encode(),
+        headers=(),
     )
 
 
