@@ -99,6 +99,10 @@ class OutcomeStatus(StrEnum):
     EXPIRED = "expired"
 
 
+Status = Annotated[str, Field(json_schema_extra={"enum": [s.value for s in OutcomeStatus]})]
+SignalSource = Annotated[str, Field(json_schema_extra={"enum": ["automatic", "human_label"]})]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Action:
     """An agent did something and said how sure it was. Topic `agent-actions`."""
@@ -250,37 +254,69 @@ class Outcome:
     """
 
     id: str
+    """uuid5 of tenant over conversation, action and outcome type: the record's key."""
     tenant_id: str
+    """Whose it is."""
     conversation_id: str
+    """The action's conversation."""
     action_id: str
+    """The action, within its conversation."""
     action_type: str
+    """What was done."""
     outcome_type: str
+    """Which of the action's outcomes this is."""
     predicted_confidence: float
+    """The probability of success that the agent stated."""
     confidence_source: str
-    status: str
+    """Where the confidence came from."""
+    status: Status
+    """What became of it; before it is settled, what is known so far."""
     score: float | None
-    signal_source: str | None
+    """From 0 to 1; null where pending, ambiguous or expired."""
+    signal_source: SignalSource | None
+    """`automatic` or `human_label`; null while pending."""
     decided_by: str | None
+    """The event_id of the interaction that decided; null where none did."""
     created_at_ms: int
+    """The action's time."""
     window_expires_at_ms: int
+    """The end of its window."""
     settled_at_ms: int
+    """Its settle time: the later end of window and label window."""
     resolved_at_ms: int | None
+    """The deciding event's time, or the window's end if expired; null while pending."""
     known_at_ms: int | None
+    """When the broker took the deciding record; null where none did."""
     revision: int
+    """0 and up; their number and path are not part of the result."""
     is_settled: bool
+    """Whether this is the result: it comes once per id and never changes."""
     calibrates: bool
+    """Whether this outcome enters the bins."""
     is_lead: bool | None
+    """Whether it leads its conversation and window; null until settled."""
     expired_counts: bool
+    """Whether an expired one counts as 0."""
     policy_version: str
+    """The version of the rules that was in force at the action's time."""
     deal_stage: str | None = None
+    """The action's."""
     interaction_count: int | None = None
+    """The action's."""
     rep_id: str | None = None
+    """The action's."""
     agent_id: str | None = None
+    """The action's."""
     agent_version: str | None = None
+    """The action's."""
     model: str | None = None
+    """The action's."""
     cost_usd: float | None = None
+    """The action's."""
     latency_ms: float | None = None
+    """The action's."""
     metadata: dict[str, Any] | None = None
+    """The action's."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -288,7 +324,9 @@ class Promise:
     """Resolver task `source` has written every outcome with settle time <= `until_ms`."""
 
     source: int
+    """The resolver's task."""
     until_ms: int
+    """The settle time up to which everything is written."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -300,13 +338,21 @@ class BinSums:
     """
 
     n: int = 0
+    """How many records."""
     sp: int = 0
+    """The sum of confidences, in millionths."""
     spp: str = "0"
+    """The sum of their squares, in millionths of millionths."""
     sy: int = 0
+    """How many came true."""
     spy: int = 0
+    """The sum of the confidences of those, in millionths."""
     excluded_n: int = 0
+    """How many say nothing."""
     excluded_sp: int = 0
+    """The sum of their confidences."""
     excluded_spp: str = "0"
+    """The sum of the squares of these."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -318,15 +364,25 @@ class CalibrationUpdate:
     """
 
     tenant_id: str
+    """Whose it is."""
     action_type: str
+    """What was done."""
     outcome_type: str
+    """Which outcome."""
     window_ms: int
+    """How long its window is."""
     confidence_source: str
+    """Where the confidences come from."""
     bin_index: int
+    """0 for [0, 0.1) to 9 for [0.9, 1]."""
     all: BinSums
+    """Over all settled outcomes."""
     lead: BinSums
+    """Over the one that leads each conversation and window."""
     counts: dict[str, int]
+    """The settled outcomes of this bin by status."""
     last_settled_at_ms: int
+    """The latest settle time among them."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -334,15 +390,25 @@ class LateEvent:
     """A record that came too late, with the time it was compared with. Topic `late-events`."""
 
     topic: str
+    """Where the record stands."""
     partition: int
+    """Its partition."""
     offset: int
+    """Its offset."""
     tenant_id: str
+    """The event's."""
     conversation_id: str
+    """The event's."""
     event_id: str
+    """The event's."""
     occurred_at_ms: int
+    """The event's time."""
     reason: Literal["behind", "after_silence"]
+    """Behind its topic's own log, or behind the time that silence or a clock record gave it."""
     compared_ms: int
+    """The time it was compared with."""
     grace_ms: int
+    """The grace in force: occurred_at_ms + grace_ms is not later than compared_ms."""
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

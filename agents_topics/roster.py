@@ -36,10 +36,3 @@ PUBLISHER = AgentRow(
 )
 
 AGENTS: tuple[AgentRow, ...] = (RESOLVER, CALIBRATOR, PUBLISHER)
-
-NEEDED: frozenset[str] = frozenset(
-    topic.name
-    for row in AGENTS
-    for topic in (*row.reads, *row.writes, *((row.changelog,) if row.changelog else ()))
-)
-"""The topics without which no worker starts; the others may be made later."""

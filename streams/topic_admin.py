@@ -8,7 +8,6 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import TopicAlreadyExistsError, for_code
 
 from agents_topics.connection import Connection
-from agents_topics.roster import NEEDED
 from agents_topics.topics import DAY_MS, FOREVER_MS, TOPICS, Topic
 
 SPARE_MS = 7 * DAY_MS
@@ -71,7 +70,7 @@ async def check_topics(
     try:
         there = set(await admin.list_topics())
         names = [connection.topic(topic.name) for topic in TOPICS]
-        needed = [connection.topic(topic.name) for topic in TOPICS if topic.name in NEEDED]
+        needed = [connection.topic(topic.name) for topic in TOPICS if topic.is_needed]
         missing = [name for name in needed if name not in there]
         problems = [TopicProblem(n, "is missing: `trueup topics create` makes it") for n in missing]
         present = [name for name in names if name in there]
