@@ -11,7 +11,7 @@ and type, its data JSON.
 - Batches (`application/cloudevents-batch+json`) and other formats are refused: a record is one
   event.
 - A value that begins with 0x00 has a registry's prefix: a schema id of 4 bytes (Confluent's wire
-  format, Apicurio's from 3 on) or 8 bytes (Apicurio's before), then the JSON object.
+  format) or 8 bytes (Apicurio's long ids), then the JSON object.
 """
 
 import re
