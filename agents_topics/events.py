@@ -22,7 +22,8 @@ _TIME = (
     r"(Z|[+-][0-9]{2}:[0-5][0-9])$"
 )
 
-TenantId = Annotated[str, Field(pattern=_UUID, description="UUID in lower case with hyphens")]
+Uuid = Annotated[str, Field(pattern=_UUID, description="UUID in lower case with hyphens")]
+TenantId = Uuid
 ConversationId = Annotated[
     str,
     Field(min_length=1, max_length=CONVERSATION_ID_LENGTH_MAX, pattern=r"^[^\x00-\x1f\x7f-\x9f]+$"),
@@ -36,6 +37,7 @@ Timestamp = Annotated[
 Confidence = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0, le=2_147_483_647)]
 Amount = Annotated[float, Field(ge=0, le=1e12)]
+Metadata = dict[str, JsonValue]
 
 
 class DealStage(StrEnum):
@@ -97,6 +99,10 @@ class OutcomeStatus(StrEnum):
     EXPIRED = "expired"
 
 
+Status = Annotated[str, Field(json_schema_extra={"enum": [s.value for s in OutcomeStatus]})]
+SignalSource = Annotated[str, Field(json_schema_extra={"enum": ["automatic", "human_label"]})]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Action:
     """An agent did something and said how sure it was. Topic `agent-actions`."""
@@ -104,47 +110,122 @@ class Action:
     __pydantic_config__ = _INPUT
 
     event_id: Identifier
+    """The event's own id; an equal copy under the same id counts once."""
     tenant_id: TenantId
+    """Whose it is; `trueup id NAME` gives a name's UUID. Also the first part of the key."""
     conversation_id: ConversationId
+    """What actions and interactions are joined by. Also the second part of the key."""
     action_type: Name50
+    """What was done; a type that the policy knows, such as `send_email`."""
     predicted_confidence: Confidence
+    """The probability of success that the agent stated."""
     occurred_at: Timestamp
+    """When it happened; counted in whole milliseconds."""
     action_id: Identifier | None = None
+    """The action's id within its conversation; the event's where absent."""
     outcome_type: Name50 | None = None
+    """One outcome alone; every one that the policy has for the type where absent."""
     confidence_source: ConfidenceSource = "unknown"
+    """Where the confidence comes from; sources never share a curve."""
     deal_stage: Stage | None = None
+    """The deal's stage at that moment; later stages are compared with it."""
     interaction_count: Count | None = None
+    """How many interactions the conversation had by then; later counts are compared with it."""
     rep_id: Identifier | None = None
+    """The salesperson for whom the agent acts."""
     agent_id: Identifier | None = None
+    """The acting agent."""
     agent_version: Identifier | None = None
+    """Its version."""
     model: Identifier | None = None
+    """The model that it asked."""
     cost_usd: Amount | None = None
+    """What the action cost, in US dollars."""
     latency_ms: Amount | None = None
-    metadata: dict[str, JsonValue] | None = None
+    """How long it took, in milliseconds."""
+    metadata: Metadata | None = None
+    """Anything else; carried along, never logged."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interaction:
-    """Something then happened in the conversation. Topic `agent-interactions`."""
+    """Something then happened in the conversation. Topic `agent-interactions`.
+
+    A `human_label` is a person's verdict on one action: it names `action_id` and `label`, and may
+    give `metadata.score` (from 0 to 1, in the place of the label's own 1 or 0) and
+    `metadata.reviewer` (1 to 100 characters).
+    """
 
     __pydantic_config__ = _INPUT
 
     event_id: Identifier
+    """The event's own id; an equal copy under the same id counts once."""
     tenant_id: TenantId
+    """Whose it is; the same as the action's. Also the first part of the key."""
     conversation_id: ConversationId
+    """The conversation in which it happened. Also the second part of the key."""
     kind: Name50
+    """What happened, such as `reply_received`; kinds that no policy listens to are ignored."""
     occurred_at: Timestamp
+    """When it happened; counted in whole milliseconds."""
     action_id: Identifier | None = None
+    """The one action that it concerns; every one of the conversation where absent."""
     deal_stage: Stage | None = None
+    """The deal's stage from then on."""
     interaction_count: Count | None = None
+    """How many interactions the conversation has by then."""
     channel: Annotated[str, Field(max_length=20)] | None = None
+    """Where it happened: mail, chat, phone."""
     label: Literal["positive", "negative", "ambiguous"] | None = None
+    """A person's verdict; only a `human_label` has one that counts."""
     account_id: Identifier | None = None
+    """The account."""
     contact_id: Identifier | None = None
+    """The contact."""
     contact_email: Annotated[str, Field(max_length=255)] | None = None
+    """The contact's address; not needed."""
     contact_name: Annotated[str, Field(max_length=200)] | None = None
+    """The contact's name; not needed."""
     persona_type: Annotated[str, Field(max_length=20)] | None = None
-    metadata: dict[str, JsonValue] | None = None
+    """The contact's part in buying."""
+    metadata: Metadata | None = None
+    """Anything else; of a `human_label` also `score` and `reviewer`. Never logged."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Feedback:
+    """A person rated a message, a decision or a conversation. Topic `agent-feedback`."""
+
+    __pydantic_config__ = _INPUT
+
+    event_id: Identifier
+    """The feedback's own id; an equal copy under the same id counts once."""
+    tenant_id: TenantId
+    """Whose it is. Also the first part of the key."""
+    conversation_id: ConversationId
+    """The conversation that was rated, or part of it. Also the second part of the key."""
+    target_type: Literal["message", "decision", "conversation"]
+    """What was rated."""
+    target_id: Identifier
+    """Its id: of the message, of the decision, or the conversation's UUID."""
+    source: Literal["inline", "dashboard"]
+    """Where it was rated; the rating's scale follows."""
+    rating: Annotated[int, Field(ge=-1, le=5)]
+    """`inline`: -1, 0 or 1. `dashboard`: 1 to 5."""
+    reviewer_id: Uuid
+    """The person."""
+    reviewer_role: Literal["rep", "manager", "executive"]
+    """The person's part."""
+    occurred_at: Timestamp
+    """When it was rated; counted in whole milliseconds."""
+    outcome_record_id: Uuid | None = None
+    """The outcome that it concerns: the `id` of a record of `outcomes`."""
+    action_id: Identifier | None = None
+    """The action that it concerns, within the conversation."""
+    comment: Annotated[str, Field(max_length=1000)] | None = None
+    """In the person's words; never logged."""
+    metadata: Metadata | None = None
+    """Anything else; never logged."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,8 +235,14 @@ class Clock:
     __pydantic_config__ = _INPUT
 
     kind: Literal["clock"]
+    """What the record is."""
     event_id: Identifier
+    """The record's own id."""
     until: Timestamp
+    """Event time is at least this, once everything that came before is applied."""
+
+
+InputEvent = Action | Interaction | Feedback
 
 
 @dataclass(slots=True, kw_only=True)
@@ -167,37 +254,69 @@ class Outcome:
     """
 
     id: str
+    """uuid5 of tenant over conversation, action and outcome type: the record's key."""
     tenant_id: str
+    """Whose it is."""
     conversation_id: str
+    """The action's conversation."""
     action_id: str
+    """The action, within its conversation."""
     action_type: str
+    """What was done."""
     outcome_type: str
+    """Which of the action's outcomes this is."""
     predicted_confidence: float
+    """The probability of success that the agent stated."""
     confidence_source: str
-    status: str
+    """Where the confidence came from."""
+    status: Status
+    """What became of it; before it is settled, what is known so far."""
     score: float | None
-    signal_source: str | None
+    """From 0 to 1; null where pending, ambiguous or expired."""
+    signal_source: SignalSource | None
+    """`automatic` or `human_label`; null while pending."""
     decided_by: str | None
+    """The event_id of the interaction that decided; null where none did."""
     created_at_ms: int
+    """The action's time."""
     window_expires_at_ms: int
+    """The end of its window."""
     settled_at_ms: int
+    """Its settle time: the later end of window and label window."""
     resolved_at_ms: int | None
+    """The deciding event's time, or the window's end if expired; null while pending."""
     known_at_ms: int | None
+    """When the broker took the deciding record; null where none did."""
     revision: int
+    """0 and up; their number and path are not part of the result."""
     is_settled: bool
+    """Whether this is the result: it comes once per id and never changes."""
     calibrates: bool
+    """Whether this outcome enters the bins."""
     is_lead: bool | None
+    """Whether it leads its conversation and window; null until settled."""
     expired_counts: bool
+    """Whether an expired one counts as 0."""
     policy_version: str
+    """The version of the rules that was in force at the action's time."""
     deal_stage: str | None = None
+    """The action's."""
     interaction_count: int | None = None
+    """The action's."""
     rep_id: str | None = None
+    """The action's."""
     agent_id: str | None = None
+    """The action's."""
     agent_version: str | None = None
+    """The action's."""
     model: str | None = None
+    """The action's."""
     cost_usd: float | None = None
+    """The action's."""
     latency_ms: float | None = None
+    """The action's."""
     metadata: dict[str, Any] | None = None
+    """The action's."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -205,7 +324,9 @@ class Promise:
     """Resolver task `source` has written every outcome with settle time <= `until_ms`."""
 
     source: int
+    """The resolver's task."""
     until_ms: int
+    """The settle time up to which everything is written."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -217,13 +338,21 @@ class BinSums:
     """
 
     n: int = 0
+    """How many records."""
     sp: int = 0
+    """The sum of confidences, in millionths."""
     spp: str = "0"
+    """The sum of their squares, in millionths of millionths."""
     sy: int = 0
+    """How many came true."""
     spy: int = 0
+    """The sum of the confidences of those, in millionths."""
     excluded_n: int = 0
+    """How many say nothing."""
     excluded_sp: int = 0
+    """The sum of their confidences."""
     excluded_spp: str = "0"
+    """The sum of the squares of these."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -235,15 +364,25 @@ class CalibrationUpdate:
     """
 
     tenant_id: str
+    """Whose it is."""
     action_type: str
+    """What was done."""
     outcome_type: str
+    """Which outcome."""
     window_ms: int
+    """How long its window is."""
     confidence_source: str
+    """Where the confidences come from."""
     bin_index: int
+    """0 for [0, 0.1) to 9 for [0.9, 1]."""
     all: BinSums
+    """Over all settled outcomes."""
     lead: BinSums
+    """Over the one that leads each conversation and window."""
     counts: dict[str, int]
+    """The settled outcomes of this bin by status."""
     last_settled_at_ms: int
+    """The latest settle time among them."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -251,15 +390,25 @@ class LateEvent:
     """A record that came too late, with the time it was compared with. Topic `late-events`."""
 
     topic: str
+    """Where the record stands."""
     partition: int
+    """Its partition."""
     offset: int
+    """Its offset."""
     tenant_id: str
+    """The event's."""
     conversation_id: str
+    """The event's."""
     event_id: str
+    """The event's."""
     occurred_at_ms: int
+    """The event's time."""
     reason: Literal["behind", "after_silence"]
+    """Behind its topic's own log, or behind the time that silence or a clock record gave it."""
     compared_ms: int
+    """The time it was compared with."""
     grace_ms: int
+    """The grace in force: occurred_at_ms + grace_ms is not later than compared_ms."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -271,8 +420,11 @@ class PolicyRecord:
     """
 
     digest: str
+    """What names the version in states and outcomes."""
     effective_from: str | None
+    """RFC 3339: from when on actions are judged by it; null for the first version."""
     content: str
+    """The version."""
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -7,6 +7,7 @@ from agents_topics.events import (
     Action,
     CalibrationUpdate,
     Clock,
+    Feedback,
     Interaction,
     LateEvent,
     Outcome,
@@ -23,6 +24,7 @@ class Topic:
     """One topic: what it carries and how the broker must keep it.
 
     Every topic has the same number of partitions, so that a task owns one number in all of them.
+    Without a topic that `is_needed` no worker starts; the others may be made later.
     """
 
     name: str
@@ -32,6 +34,7 @@ class Topic:
     retention_ms: int = FOREVER_MS
     message_bytes_max: int = 1_048_588
     is_append_time: bool = True
+    is_needed: bool = True
     config: dict[str, str] = field(default_factory=dict)
 
     def broker_config(self) -> dict[str, str]:
@@ -67,6 +70,7 @@ _STREAM = "tenant_id/action_type"
 
 AGENT_ACTIONS = Topic(name="agent-actions", key=_CONVERSATION, event=Action)
 AGENT_INTERACTIONS = Topic(name="agent-interactions", key=_CONVERSATION, event=Interaction)
+AGENT_FEEDBACK = Topic(name="agent-feedback", key=_CONVERSATION, event=Feedback, is_needed=False)
 CONTROL = Topic(name="control", key="none: one record in every partition", event=Clock)
 LATE_EVENTS = Topic(name="late-events", key=_CONVERSATION, event=LateEvent)
 DEAD_LETTERS = Topic(
@@ -86,6 +90,7 @@ CALIBRATOR_CHANGELOG = _changelog("calibrator-changelog")
 TOPICS: tuple[Topic, ...] = (
     AGENT_ACTIONS,
     AGENT_INTERACTIONS,
+    AGENT_FEEDBACK,
     CONTROL,
     LATE_EVENTS,
     DEAD_LETTERS,

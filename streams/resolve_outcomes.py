@@ -171,7 +171,7 @@ class ResolverWork(StatefulWork):
     def _admit(self, topic: str, records: Sequence[ConsumerRecord]) -> None:
         decoder = self._decoders[topic]
         decode = decoder.decode
-        decoded = [decode(record.key, record.value) for record in records]
+        decoded = [decode(record.key, record.value, record.headers) for record in records]
         if strangers := self._strangers(decoder):
             stray = Malformed("wrong_partition", "its producer does not partition by murmur2")
             for index, record in enumerate(records):

@@ -70,7 +70,8 @@ async def check_topics(
     try:
         there = set(await admin.list_topics())
         names = [connection.topic(topic.name) for topic in TOPICS]
-        missing = [name for name in names if name not in there]
+        needed = [connection.topic(topic.name) for topic in TOPICS if topic.is_needed]
+        missing = [name for name in needed if name not in there]
         problems = [TopicProblem(n, "is missing: `trueup topics create` makes it") for n in missing]
         present = [name for name in names if name in there]
         for found in await admin.describe_topics(present) if present else []:

@@ -14,18 +14,20 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from agents_topics.codec import Decoded, Decoder, Malformed
-from agents_topics.events import Action, Interaction
+from agents_topics.events import Action, Feedback, InputEvent, Interaction
 from agents_topics.identifiers import key_of
 from agents_topics.policy import Policy
-from agents_topics.topics import AGENT_ACTIONS, AGENT_INTERACTIONS
+from agents_topics.topics import AGENT_ACTIONS, AGENT_FEEDBACK, AGENT_INTERACTIONS
 
 RECORD_BYTES_MAX = AGENT_ACTIONS.message_bytes_max - 1_024
 """What is left of the topic's limit for the key and the envelope."""
 
-EVENT_TYPES: dict[str, type[Action] | type[Interaction]] = {
+EVENT_TYPES: dict[str, type[InputEvent]] = {
     AGENT_ACTIONS.name: Action,
     AGENT_INTERACTIONS.name: Interaction,
+    AGENT_FEEDBACK.name: Feedback,
 }
+_TOLD_BY = "action_type (an action), kind (an interaction) and rating (feedback)"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _WHAT_IT_MUST_BE = {
     "tenant_id": "must be a UUID in lower case with hyphens: `trueup id NAME` gives a name's",
@@ -92,8 +94,11 @@ class LineReader:
             return None, [Problem(number, "", body)]
         topic = self._topic or topic_of(body)
         if topic is None:
-            which = "both" if "kind" in body else "neither"
-            reason = f"has {which} of action_type (an action) and kind (an interaction)"
+            reason = (
+                "has both action_type (an action) and kind (an interaction)"
+                if "kind" in body
+                else f"has none of {_TOLD_BY}"
+            )
             return None, [Problem(number, "", reason)]
         warnings = _unknown_fields(number, topic, body)
         key = _key_of(body)
@@ -161,7 +166,7 @@ def check_lines(
     >>> for problem in check_lines([b'{"kind": "reply_received"', b'{}']):
     ...     problem.line_number, problem.field, problem.reason
     (1, '', "is not JSON: Expecting ',' delimiter at column 26")
-    (2, '', 'has neither of action_type (an action) and kind (an interaction)')
+    (2, '', 'has none of action_type (an action), kind (an interaction) and rating (feedback)')
     """
     reader = LineReader(topic, policy)
     for number, line in enumerate(lines, 1):
@@ -171,8 +176,10 @@ def check_lines(
 def topic_of(body: dict[str, Any]) -> str | None:
     """Where an event belongs by its fields; None if they do not tell."""
     is_action, is_interaction = "action_type" in body, "kind" in body
-    if is_action == is_interaction:
+    if is_action and is_interaction:
         return None
+    if not is_action and not is_interaction:
+        return AGENT_FEEDBACK.name if "rating" in body else None
     return AGENT_ACTIONS.name if is_action else AGENT_INTERACTIONS.name
 
 

@@ -80,3 +80,17 @@ async def test_a_retention_that_suffices_is_no_problem(connection):
 
     await alter(connection, "agent-actions", retention_ms=str(37 * DAY_MS))
     assert not await checked(connection, False)
+
+
+async def test_a_topic_that_no_agent_reads_may_be_made_later(connection):
+    admin = AIOKafkaAdminClient(**connection.client_options())
+    await admin.start()
+    try:
+        await admin.delete_topics([connection.topic(t) for t in ("agent-feedback", "control")])
+    finally:
+        await admin.close()
+
+    problems = await checked(connection, True)
+
+    assert {problem.topic for problem in problems} == {connection.topic("control")}
+    assert "agent-feedback" in str(await create_topics(connection, 1))

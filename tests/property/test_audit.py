@@ -6,8 +6,8 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents_topics.codec import Decoded
-from agents_topics.events import to_ms
+from agents_topics.codec import Decoder
+from agents_topics.events import Action, Interaction
 from agents_topics.identifiers import key_of
 from tables.outcome_resolver import OutcomeResolver
 from tests.ledger import IDLE, JOINED, START, Ledger
@@ -21,6 +21,8 @@ from tests.property.test_outcome_resolver import (
     logs,
     restored,
 )
+
+DECODERS = dict(zip(JOINED, (Decoder(Action), Decoder(Interaction)), strict=True))
 
 
 class Worker:
@@ -39,12 +41,8 @@ class Worker:
         value = msgspec.json.encode(event)
         key = key_of(event.tenant_id, event.conversation_id).encode()
         offset = self.ledger.put(topic, key, value, self.now)
-        at = to_ms(event.occurred_at)
-        self.resolver.admit(
-            topic,
-            [SimpleNamespace(offset=offset, timestamp=self.now)],
-            [Decoded(key.decode(), at, event)],
-        )
+        record = SimpleNamespace(offset=offset, timestamp=self.now)
+        self.resolver.admit(topic, [record], [DECODERS[topic].decode(key, value)])
 
     def finish(self):
         """One transaction: claims, rows and a note, which compaction may take away."""

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from agents_topics.codec import Decoded, Decoder, Malformed
 from agents_topics.events import Action, Interaction
 from streams.fast_decoder import FastDecoder
+from tests.wrapping import BINARY, CONFLUENT, STRUCTURED, enveloped, wrapped
 
 TENANT = "a47951f0-e4ec-5f4c-8d0b-bc4430f8fee5"
 GOOD = {
@@ -22,6 +23,7 @@ REQUIRED = {
     Action: {"action_type": "send_email", "predicted_confidence": 0.5},
     Interaction: {"kind": "reply_received"},
 }
+LABEL = {"kind": "human_label", "action_id": "a1", "label": "positive", "metadata": {"score": 0.5}}
 LONG = json.dumps(GOOD | REQUIRED[Action]).encode()[:-1] + b', "metadata": {"a": [%s]}}'
 DECODERS = {kind: (Decoder(kind), FastDecoder(kind)) for kind in REQUIRED}
 
@@ -48,6 +50,8 @@ odd_times |= st.tuples(
 odd_values = st.one_of(
     odd_texts, odd_times, st.none(), st.booleans(), st.integers(), st.floats(),
     st.sampled_from([0, 1, 1.0, -0.0, 2**31, 1e12, 1e13, 10**400, "positive", "closed_won"]),
+    st.sampled_from(["human_label", "dashboard", -1, 5, 6, {"score": 1.5}, {"score": True}]),
+    st.sampled_from([{"reviewer": ""}, {"reviewer": 7}, {"score": None, "reviewer": "x" * 101}]),
     st.recursive(
         st.one_of(st.none(), st.integers(), st.floats(), st.text(max_size=5)),
         lambda inner: st.dictionaries(st.text(max_size=5), inner, max_size=3),
@@ -61,6 +65,8 @@ odd_values = st.one_of(
 def bodies(draw):
     kind = draw(st.sampled_from([Action, Interaction]))
     body = GOOD | REQUIRED[kind]
+    if kind is Interaction and draw(st.booleans()):
+        body |= LABEL
     names = [*kind.__dataclass_fields__, "unknown"]
     body |= draw(st.dictionaries(st.sampled_from(names), odd_values, max_size=3))
     for name in draw(st.sets(st.sampled_from(names), max_size=1)):
@@ -71,20 +77,21 @@ def bodies(draw):
         value = value[:at] + draw(st.binary(max_size=3)) + value[at + draw(st.integers(0, 2)) :]
     key = f"{body.get('tenant_id')}/{body.get('conversation_id')}"
     other = st.sampled_from([None, b"", b"x", f"{TENANT}/c1".encode()])
-    return kind, draw(st.one_of(st.just(key.encode("utf-8", "replace")), other)), value
+    key = draw(st.one_of(st.just(key.encode("utf-8", "replace")), other))
+    return kind, key, *draw(st.one_of(st.just((value, ())), wrapped(value)))
 
 
 @settings(max_examples=1500, deadline=None)
 @given(bodies())
-@example((Action, b"k", b'{"a":' * 300 + b"1" + b"}" * 300))
-@example((Action, None, b""))
-@example((Action, f"{TENANT}/c1".encode(), LONG % (b"9" * 19)))
-@example((Action, f"{TENANT}/c1".encode(), LONG % (b"9" * 21)))
-@example((Action, f"{TENANT}/c1".encode(), LONG % (b"-" + b"9" * 400)))
-@example((Interaction, f"{TENANT}/c1".encode(), None))
+@example((Action, b"k", b'{"a":' * 300 + b"1" + b"}" * 300, ()))
+@example((Action, None, b"", ()))
+@example((Action, f"{TENANT}/c1".encode(), LONG % (b"9" * 19), ()))
+@example((Action, f"{TENANT}/c1".encode(), LONG % (b"9" * 21), ()))
+@example((Action, f"{TENANT}/c1".encode(), LONG % (b"-" + b"9" * 400), ()))
+@example((Interaction, f"{TENANT}/c1".encode(), None, ()))
 def test_both_decoders_say_the_same(body):
-    kind, key, value = body
-    slow, fast = (decoder.decode(key, value) for decoder in DECODERS[kind])
+    kind, key, value, headers = body
+    slow, fast = (decoder.decode(key, value, headers) for decoder in DECODERS[kind])
 
     if isinstance(slow, Malformed):
         assert fast == slow
@@ -115,4 +122,23 @@ def test_plain_events_never_take_the_slow_way(monkeypatch):
     monkeypatch.setattr(decoder, "_slowly", None)
     value = json.dumps(GOOD | REQUIRED[Action] | {"metadata": {"a": [1, {"b": None}]}}).encode()
 
-    assert decoder.decode(f"{TENANT}/c1".encode(), value).event.metadata == {"a": [1, {"b": None}]}
+    traced = (("traceparent", b"00-1-2-01"), ("content-type", b"application/json"))
+    for headers in ((), traced):
+        decoded = decoder.decode(f"{TENANT}/c1".encode(), value, headers)
+        assert decoded.event.metadata == {"a": [1, {"b": None}]}
+
+
+def test_an_event_is_the_same_plain_and_in_every_envelope():
+    value, key = json.dumps(GOOD | REQUIRED[Action]).encode(), f"{TENANT}/c1".encode()
+    plain = [decoder.decode(key, value) for decoder in DECODERS[Action]]
+
+    for wrapped_value, headers in (
+        (value, BINARY),
+        (value, (*BINARY, ("content-type", b"application/json"))),
+        (enveloped(value), STRUCTURED),
+        (CONFLUENT + value, ()),
+        (CONFLUENT + enveloped(value), STRUCTURED),
+    ):
+        found = [decoder.decode(key, wrapped_value, headers) for decoder in DECODERS[Action]]
+        assert isinstance(found[0], Decoded)
+        assert found == plain

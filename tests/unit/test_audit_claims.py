@@ -20,6 +20,7 @@ from tests.ledger import (
     body_of,
     key_of,
 )
+from tests.wrapping import APICURIO, BINARY, CONFLUENT, STRUCTURED, enveloped
 
 MINUTE = 60_000
 NIGHT = BROKER + 4 * HOUR
@@ -70,10 +71,41 @@ def honest():
     return it
 
 
+def wrapped():
+    """A ledger of one action, plain and in every envelope, and of envelopes that are none."""
+    it = Ledger()
+    value = body_of("a1", START)
+    it.action("a1", START, BROKER)
+    for copy, headers in (
+        (enveloped(value), STRUCTURED),
+        (value, BINARY),
+        (CONFLUENT + value, ()),
+        (APICURIO + enveloped(value), STRUCTURED),
+    ):
+        it.record(ACTIONS, copy, BROKER + 1, "duplicate", START, headers=headers)
+    for bad, headers in (
+        (value, BINARY[1:]),
+        (enveloped(value, specversion="0.3"), STRUCTURED),
+        (b"[" + value + b"]", [("content-type", b"application/cloudevents-batch+json")]),
+        (CONFLUENT + b"[]", ()),
+    ):
+        offset = it.record(ACTIONS, bad, BROKER + 2, "dead", headers=headers)
+        it.letter(ACTIONS, offset, "envelope")
+    return it
+
+
 def differences(it, note=True):
     if note:
         it.note(NIGHT + HOUR + 2)
     return it.audit().differences
+
+
+def test_envelopes_are_told_apart_by_the_audit_itself():
+    assert differences(wrapped()) == []
+
+    falsely_dead = wrapped()
+    falsely_dead.letter(ACTIONS, 1, "envelope")
+    assert differences(falsely_dead)
 
 
 def named(it, note=True):

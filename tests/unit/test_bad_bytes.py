@@ -1,11 +1,15 @@
-"""Every bad byte sequence is a value with a reason, never an exception."""
+"""Every bad byte sequence is a value with a reason, never an exception, to all three readers."""
 
 import json
+import random
 
 import pytest
 
 from agents_topics.codec import Decoded, Decoder, Malformed
 from agents_topics.events import Action
+from streams.fast_decoder import FastDecoder
+from tests.wrapping import APICURIO, BINARY, CONFLUENT, STRUCTURED, enveloped
+from trueup.audit.contract import Broken, Event, read_event
 
 TENANT = "a47951f0-e4ec-5f4c-8d0b-bc4430f8fee5"
 KEY = f"{TENANT}/c1".encode()
@@ -17,7 +21,22 @@ GOOD = {
     "predicted_confidence": 0.5,
     "occurred_at": "2026-01-05T00:00:00.000Z",
 }
-decode = Decoder(Action).decode
+slow, fast = Decoder(Action), FastDecoder(Action)
+
+
+def decode(key, value, headers=()):
+    """What the contract's decoder says; the fast one and the audit must say the same."""
+    decoded = slow.decode(key, value, headers)
+    quickly = fast.decode(key, value, headers)
+    audited = read_event("agent-actions", key, value, headers)
+    if isinstance(decoded, Malformed):
+        assert quickly == decoded
+        assert isinstance(audited, Broken)
+        assert audited.is_told_as(decoded.reason), (audited, decoded)
+    else:
+        assert quickly[:2] == decoded[:2]
+        assert audited == Event(decoded.key, decoded.at_ms, decoded.event)
+    return decoded
 
 
 def body(**changes):
@@ -99,6 +118,97 @@ def test_a_bad_record_is_a_reason(key, value):
     assert isinstance(found, Malformed), found
     assert found.reason
     assert found.detail
+
+
+FIELD = "field"
+"""Any reason that names a rule of one field."""
+
+POISON = {
+    "empty": (KEY, b"", (), "empty"),
+    "null": (KEY, b"null", (), FIELD),
+    "tombstone": (KEY, None, (), "empty"),
+    "no key": (None, body(), (), "no_key"),
+    "empty key": (b"", body(), (), "key"),
+    "tenant in body and key differ": (KEY.replace(b"a4", b"b4"), body(), (), "key"),
+    "not JSON": (KEY, b"event_id=e1", (), "json_invalid"),
+    "cut off": (KEY, body()[:-1], (), "json_invalid"),
+    "more after it": (KEY, body() + b"{}", (), "json_invalid"),
+    "byte order mark": (KEY, b"\xef\xbb\xbf" + body(), (), "json_invalid"),
+    "UTF-16": (KEY, body().decode().encode("utf-16"), (), "json_invalid"),
+    "bad UTF-8": (KEY, body().replace(b"e1", b"\xc3("), (), "json_invalid"),
+    "overlong UTF-8": (KEY, body().replace(b"e1", b"\xc0\xaf"), (), "json_invalid"),
+    "NaN": (KEY, body(predicted_confidence=float("nan")), (), FIELD),
+    "NaN in metadata": (KEY, raw(b'{"a": NaN}'), (), "metadata"),
+    "1e400": (KEY, body().replace(b"0.5", b"1e400"), (), FIELD),
+    "1e400 in metadata": (KEY, raw(b'{"a": -1e400}'), (), "metadata"),
+    "deep nesting": (KEY, b"[" * 100_000, (), "json_invalid"),
+    "deep unknown field": (
+        KEY, body()[:-1] + b', "x": ' + b"[" * 300 + b"]" * 300 + b"}", (), "json_invalid",
+    ),
+    "lone surrogate": (KEY, body().replace(b'"e1"', b'"\\ud800"'), (), "json_invalid"),
+    "lone surrogate in bytes": (KEY, body().replace(b"e1", b"\xed\xa0\x80"), (), "json_invalid"),
+    "U+0000": (KEY, body(event_id="a\0b"), (), "nul"),
+    "U+0000 as a byte": (KEY, body().replace(b"e1", b"a\0b"), (), "json_invalid"),
+    "U+0000 in metadata": (KEY, raw(b'{"a\\u0000": 1}'), (), "nul"),
+    "duplicate key": (KEY, body()[:-1] + b', "tenant_id": "' + b"0" * 36 + b'"}', (), FIELD),
+    "huge integer": (KEY, body(interaction_count=10**30), (), FIELD),
+    "huge integer in metadata": (KEY, raw(b'{"a": ' + b"9" * 40 + b"}"), (), "metadata"),
+    "wrong type": (KEY, body(event_id=1), (), FIELD),
+    "a number as text": (KEY, body(predicted_confidence="0.5"), (), FIELD),
+    "seconds for a time": (KEY, body(occurred_at=1_767_571_200), (), FIELD),
+    "no such day": (KEY, body(occurred_at="2026-02-30T00:00:00Z"), (), "time"),
+    "unknown enum": (KEY, body(deal_stage="sold"), (), FIELD),
+    "missing field": (KEY, b"{}", (), FIELD),
+    "too much metadata": (KEY, raw(b'{"a": "' + b"x" * 4_096 + b'"}'), (), "metadata"),
+    "prefix alone": (KEY, CONFLUENT, (), "envelope"),
+    "prefix and other bytes": (KEY, CONFLUENT + b"\x02" + body(), (), "envelope"),
+    "prefix and a bad event": (KEY, APICURIO + b"{}", (), FIELD),
+    "a batch": (
+        KEY, b"[" + body() + b"]", (("content-type", b"application/cloudevents-batch+json"),),
+        "envelope",
+    ),
+    "Avro": (KEY, body(), (*BINARY, ("content-type", b"application/avro")), "envelope"),
+    "no ce_id": (KEY, body(), BINARY[:1] + BINARY[2:], "envelope"),
+    "CloudEvents 0.3": (KEY, body(), (("ce_specversion", b"0.3"), *BINARY[1:]), "envelope"),
+    "a plain event that says it is an envelope": (KEY, body(), STRUCTURED, "envelope"),
+    "envelope of 0.3": (KEY, enveloped(body(), specversion="0.3"), STRUCTURED, "envelope"),
+    "envelope without id": (KEY, enveloped(body(), id=None), STRUCTURED, "envelope"),
+    "envelope of XML": (
+        KEY, enveloped(body(), datacontenttype="text/xml"), STRUCTURED, "envelope",
+    ),
+    "envelope of base64": (KEY, enveloped(body(), data_base64="e30="), STRUCTURED, "envelope"),
+    "envelope of a text": (KEY, enveloped(b'"{}"'), STRUCTURED, "envelope"),
+    "envelope of a bad event": (KEY, enveloped(b"{}"), STRUCTURED, FIELD),
+    "envelope without saying so": (KEY, enveloped(body()), (), FIELD),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", POISON)
+def test_poison_is_refused_with_its_reason(name):
+    key, value, headers, reason = POISON[name]
+
+    found = decode(key, value, headers)
+
+    assert isinstance(found, Malformed)
+    assert Broken(reason).is_told_as(found.reason), found
+    assert found.detail
+
+
+def test_one_byte_in_ten_at_random_stops_nobody():
+    source = random.Random(20)
+    for _ in range(2_000):
+        value = bytearray(body(metadata={"a": [1, "é"]}))
+        for at in source.sample(range(len(value)), len(value) // 10):
+            value[at] = source.randrange(256)
+
+        assert isinstance(decode(KEY, bytes(value)), Malformed)
+
+
+def test_ten_thousand_headers_are_read():
+    headers = tuple((f"h{number}", b"x") for number in range(10_000))
+
+    assert isinstance(decode(KEY, body(), headers), Decoded)
+    assert isinstance(decode(KEY, body(), (*headers, *BINARY)), Decoded)
 
 
 @pytest.mark.parametrize("number", [2**64 - 1, -(2**63)])

@@ -51,6 +51,21 @@ def an_interaction(**changes: Any) -> dict[str, Any]:
     } | changes
 
 
+def a_rating(**changes: Any) -> dict[str, Any]:
+    return {
+        "event_id": "f-1",
+        "tenant_id": tenant_id_of("acme"),
+        "conversation_id": "deal-1",
+        "target_type": "message",
+        "target_id": "m-1",
+        "source": "dashboard",
+        "rating": 4,
+        "reviewer_id": str(uuid.uuid5(uuid.NAMESPACE_DNS, "ann")),
+        "reviewer_role": "manager",
+        "occurred_at": "2026-01-05T11:30:00Z",
+    } | changes
+
+
 def line_of(event: dict[str, Any]) -> bytes:
     return json.dumps(event).encode() + b"\n"
 
@@ -103,10 +118,13 @@ def test_every_problem_of_a_line_is_named_with_line_and_field() -> None:
         (b"\xff\xfe", "is not UTF-8: byte 1 of the line"),
         (b"[" * 100_000, "is not JSON: nested too deeply"),
         (b'{"n": ' + b"9" * 5_000 + b"}", "is not JSON: a number has too many digits"),
-        (b"{}", "has neither of action_type (an action) and kind (an interaction)"),
+        (
+            b"{}",
+            "has none of action_type (an action), kind (an interaction) and rating (feedback)",
+        ),
         (
             b'{"kind": "a", "action_type": "b"}',
-            "has both of action_type (an action) and kind (an interaction)",
+            "has both action_type (an action) and kind (an interaction)",
         ),
     ],
 )
@@ -143,6 +161,48 @@ def test_what_the_worker_would_refuse_is_a_problem_of_its_field(
     assert problems[0].reason.startswith(reason)
     if field:
         assert problems[0].field == field
+
+
+def test_feedback_is_known_by_its_rating_and_held_to_its_scale() -> None:
+    lines = [
+        a_rating(),
+        a_rating(source="inline"),
+        a_rating(rating=0),
+        a_rating(comment="x" * 1001),
+    ]
+
+    problems = checked(*lines, a_rating(source="inline", rating=-1), an_interaction(rating=1))
+
+    assert [str(problem) for problem in problems] == [
+        "line 2: rating: must be from -1 to 1 where source is inline",
+        "line 3: rating: must be from 1 to 5 where source is dashboard",
+        "line 4: comment: string should have at most 1000 characters",
+        "line 6: rating: is no field of agent-interactions: it will be ignored (warning)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "reason"),
+    [
+        ({"action_id": None}, "action_id", "is missing: a human_label must have it"),
+        ({"label": None}, "label", "is missing: a human_label must have it"),
+        ({"metadata": {"score": 1.5}}, "metadata.score", "must be a number from 0 to 1"),
+        ({"metadata": {"score": True}}, "metadata.score", "must be a number from 0 to 1"),
+        ({"metadata": {"reviewer": ""}}, "metadata.reviewer", "must be a text of 1 to 100"),
+    ],
+)
+def test_a_label_names_its_action_and_verdict(
+    changes: dict[str, Any], field: str, reason: str
+) -> None:
+    label = an_interaction(
+        kind="human_label", action_id="a-1", label="positive",
+        metadata={"score": 0.5, "reviewer": "ann"},
+    )  # fmt: skip
+
+    problems = checked(label, label | changes)
+
+    assert [(p.line_number, p.field) for p in problems] == [(2, field)]
+    assert problems[0].reason.startswith(reason)
 
 
 def test_a_misspelt_field_is_a_warning_with_the_name_that_was_meant() -> None:

@@ -68,7 +68,6 @@ def test_no_row_of_the_changelog_grows_with_what_a_step_holds():
         (2, {"action_id": "a"}, 0),
         (2, {"action_id": "other"}, 1),
         (2, {"kind": "human_label", "label": "positive", "action_id": "a"}, 0),
-        (2, {"kind": "human_label", "label": "positive"}, 1),
         (721, {"kind": "human_label", "label": "positive", "action_id": "a"}, 1),
         (-1, {}, 1),
     ],

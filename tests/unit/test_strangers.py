@@ -11,6 +11,7 @@ from agents_topics.topics import TOPICS
 from streams.partitioner import partitions_of
 from streams.resolve_outcomes import CONTROL, ResolverSettings, ResolverWork
 from tables.outcome_resolver import ACTIONS, INTERACTIONS
+from tests.wrapping import BINARY, CONFLUENT, STRUCTURED, enveloped
 
 TENANT = "a47951f0-e4ec-5f4c-8d0b-bc4430f8fee5"
 GRACE = {ACTIONS: 3_600_000, INTERACTIONS: 3_600_000}
@@ -39,7 +40,11 @@ def record(number, conversation, zone):
     }
     key = key_of(TENANT, conversation).encode()
     return SimpleNamespace(
-        offset=number, timestamp=1_900_000_000_000, key=key, value=json.dumps(body).encode()
+        offset=number,
+        timestamp=1_900_000_000_000,
+        key=key,
+        value=json.dumps(body).encode(),
+        headers=(),
     )
 
 
@@ -69,3 +74,20 @@ def test_a_control_record_is_counted_as_what_became_of_it(work, until, counted):
 
     assert len(refused) == (counted == "dead")
     assert {r: n for (_, r), n in work.resolver.counts.items() if n} == {counted: 1}
+
+
+def test_an_event_that_comes_again_in_an_envelope_is_a_duplicate(work):
+    (own,) = conversations(0, 1)
+    plain = record(0, own, "Z")
+    structured, binary, prefixed = (record(0, own, "Z") for _ in range(3))
+    structured.value, structured.headers = enveloped(plain.value, id="other"), STRUCTURED
+    binary.headers = BINARY
+    prefixed.value = CONFLUENT + plain.value
+    broken = record(1, own, "Z")
+    broken.headers = BINARY[1:]
+
+    work._admit(ACTIONS, [plain, structured, binary, prefixed, broken])
+
+    counts = work.resolver.counts
+    assert (counts[ACTIONS, "admitted"], counts[ACTIONS, "duplicate"]) == (1, 3)
+    assert [refused.reason for refused in work.resolver.finish().refused] == ["envelope"]

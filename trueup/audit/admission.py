@@ -101,7 +101,7 @@ def _read(topic: str, partition: int, log: Log, last: Note, rules: Rules) -> lis
     read: list[Read] = []
     placed: dict[str, int] = {}
     for record in _applied(log, topic, last):
-        found = read_event(topic, record.key, record.value)
+        found = read_event(topic, record.key, record.value, record.headers)
         if isinstance(found, Event):
             home = placed.get(found.key)
             if home is None:

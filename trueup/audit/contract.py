@@ -1,9 +1,9 @@
 """The contract, read plainly: the event that a record holds, or which rule it breaks.
 
 Written apart from the product's codec and without its validation, so that the two can disagree. The
-rules, in this order: there is a value; it is JSON in UTF-8; every field is there and within its
-limits; the time exists; the key is the body's; metadata is finite JSON of 4 kB, its integers of 64
-bits; no U+0000.
+rules, in this order: there is a value; what it is wrapped in is sound (see `wrapping`); it is JSON
+in UTF-8; every field is there and within its limits; the fields fit together; the time exists; the
+key is the body's; metadata is finite JSON of 4 kB, its integers of 64 bits; no U+0000.
 """
 
 import json
@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from agents_topics.events import Action, Interaction
+from agents_topics.events import Action, Feedback, Interaction
+from trueup.audit.wrapping import Headers, Wrapping, is_json_type, unwrapped, wrapping_of
 
 NESTING_MAX = 201
 METADATA_BYTES_MAX = 4096
@@ -42,9 +43,9 @@ class Broken:
 
 
 _REASONS = frozenset(
-    ("empty", "json_invalid", "time", "no_key", "key", "metadata", "nul", "wrong_partition",
-     "unknown_tenant", "future", "unknown_action_type", "unknown_outcome_type", "conflict",
-     "conversation_full")
+    ("empty", "envelope", "json_invalid", "rule", "time", "no_key", "key", "metadata", "nul",
+     "wrong_partition", "unknown_tenant", "future", "unknown_action_type", "unknown_outcome_type",
+     "conflict", "conversation_full")
 )  # fmt: skip
 
 
@@ -76,9 +77,10 @@ _TIME = re.compile(
 _ID, _NAME = _text(1, 100), _text(1, 50)
 _STAGE = _word("prospecting", "discovery", "qualification", "evaluation", "negotiation",
                "closed_won", "closed_lost", "stalled")  # fmt: skip
+_UUID = _like("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _REQUIRED: dict[str, Check] = {
     "event_id": _ID,
-    "tenant_id": _like("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"),
+    "tenant_id": _UUID,
     "conversation_id": _like(r"[^\x00-\x1f\x7f-\x9f]{1,200}"),
     "occurred_at": _like(_TIME.pattern),
 }
@@ -104,18 +106,38 @@ _EVENTS: dict[str, tuple[type[Any], dict[str, Check], dict[str, Check]]] = {
          "account_id": _ID, "contact_id": _ID, "contact_email": _text(0, 255),
          "contact_name": _text(0, 200), "persona_type": _text(0, 20)},
     ),
+    "agent-feedback": (
+        Feedback,
+        {**_REQUIRED, "target_type": _word("message", "decision", "conversation"),
+         "target_id": _ID, "source": _word("inline", "dashboard"),
+         "rating": lambda value: type(value) is int and -1 <= value <= 5,
+         "reviewer_id": _UUID, "reviewer_role": _word("rep", "manager", "executive")},
+        {"outcome_record_id": _UUID, "action_id": _ID, "comment": _text(0, 1000),
+         "metadata": _OPTIONAL["metadata"]},
+    ),
 }  # fmt: skip
 _FLOATS = ("predicted_confidence", "cost_usd", "latency_ms")
 
 
-def read_event(topic: str, key: bytes | None, value: bytes | None) -> Event | Broken:
-    """The event of a joined topic's record."""
-    document = _document_of(value)
+def read_event(
+    topic: str, key: bytes | None, value: bytes | None, headers: Headers = ()
+) -> Event | Broken:
+    """The event of an input topic's record."""
+    wrapping = wrapping_of(value, headers) if value else Wrapping.NONE
+    if wrapping is Wrapping.BROKEN:
+        return Broken("envelope")
+    document = _document_of(unwrapped(value) if value else value)
     if isinstance(document, Broken):
         return document
+    if wrapping is Wrapping.STRUCTURED and type(document) is dict:
+        if not _is_envelope(document):
+            return Broken("envelope")
+        document = document["data"]
     event_type, required, optional = _EVENTS[topic]
     if type(document) is not dict or not _keeps(document, required, optional):
         return Broken("field")
+    if not _fits_together(topic, document):
+        return Broken("rule")
     at_ms = _ms_of(document["occurred_at"])
     if at_ms is None:
         return Broken("time")
@@ -181,6 +203,36 @@ def _keeps(
         and ("predicted_confidence" not in required
              or _SOURCE(document.get("confidence_source", "unknown")))
     )  # fmt: skip
+
+
+def _is_envelope(document: dict[str, Any]) -> bool:
+    """Whether it is a CloudEvent 1.0 with JSON in `data`."""
+    named = all(_text(1, 2**31)(document.get(name)) for name in ("id", "source", "type"))
+    told = document.get("datacontenttype")
+    return (
+        named
+        and document.get("specversion") == "1.0"
+        and type(document.get("data")) is dict
+        and (told is None or (type(told) is str and is_json_type(told)))
+        and document.get("data_base64") is None
+    )
+
+
+def _fits_together(topic: str, document: dict[str, Any]) -> bool:
+    """The rules over several fields: a human label's, and the scale of a rating."""
+    if topic == "agent-feedback":
+        rating = document["rating"]
+        return bool(rating >= 1 if document["source"] == "dashboard" else rating <= 1)
+    if topic == "agent-actions" or document["kind"] != "human_label":
+        return True
+    more = document.get("metadata") or {}
+    score, reviewer = more.get("score"), more.get("reviewer")
+    return (
+        document.get("action_id") is not None
+        and document.get("label") is not None
+        and (score is None or _number(1)(score))
+        and (reviewer is None or _ID(reviewer))
+    )
 
 
 def _ms_of(text: str) -> int | None:
