@@ -11,6 +11,7 @@ from agents_topics.events import (
     LateEvent,
     Outcome,
 )
+from agents_topics.letters import Redriven
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
@@ -71,6 +72,12 @@ LATE_EVENTS = Topic(name="late-events", key=_CONVERSATION, event=LateEvent)
 DEAD_LETTERS = Topic(
     name="dead-letters", key="as it came", event=None, message_bytes_max=2 * 1_048_588
 )
+REDRIVEN_LETTERS = Topic(
+    name="redriven-letters",
+    key="topic/partition/offset of the refused record",
+    event=Redriven,
+    cleanup="compact",
+)
 OUTCOMES = Topic(name="outcomes", key="outcome id", event=Outcome)
 SETTLED_OUTCOMES = Topic(name="settled-outcomes", key=_STREAM, event=Outcome)
 CALIBRATION_UPDATES = Topic(
@@ -85,6 +92,7 @@ TOPICS: tuple[Topic, ...] = (
     CONTROL,
     LATE_EVENTS,
     DEAD_LETTERS,
+    REDRIVEN_LETTERS,
     OUTCOMES,
     SETTLED_OUTCOMES,
     CALIBRATION_UPDATES,

@@ -1,0 +1,69 @@
+"""The contract of `dead-letters` and `redriven-letters`: header names, the pointer, the mark.
+
+A dead letter is the record as it came: key, value and headers untouched; behind them stand the
+headers that Kafka Connect's DeadLetterQueueReporter writes, under its names. A record may bring
+such headers along, for it may have been a dead letter before: the last of a name counts.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+PREFIX = "__connect.errors."
+TOPIC = PREFIX + "topic"
+PARTITION = PREFIX + "partition"
+OFFSET = PREFIX + "offset"
+CONNECTOR_NAME = PREFIX + "connector.name"
+TASK_ID = PREFIX + "task.id"
+STAGE = PREFIX + "stage"
+CLASS_NAME = PREFIX + "class.name"
+EXCEPTION_CLASS_NAME = PREFIX + "exception.class.name"
+EXCEPTION_MESSAGE = PREFIX + "exception.message"
+EXCEPTION_STACKTRACE = PREFIX + "exception.stacktrace"
+
+NAMES = (
+    TOPIC,
+    PARTITION,
+    OFFSET,
+    CONNECTOR_NAME,
+    TASK_ID,
+    STAGE,
+    CLASS_NAME,
+    EXCEPTION_CLASS_NAME,
+    EXCEPTION_MESSAGE,
+    EXCEPTION_STACKTRACE,
+)
+"""In Kafka Connect's order, which is that of the letter."""
+
+POINTER = "trueup.pointer"
+"""Stands in the place of an oversize record's bytes and headers: `topic/partition/offset`."""
+
+REDRIVEN_FROM = "trueup.redriven.from"
+"""On a record that was sent again: `topic/partition/offset` of the record that was refused."""
+
+Headers = Sequence[tuple[str, bytes | None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Redriven:
+    """A refused record was sent again. Topic `redriven-letters`, key `topic/partition/offset`.
+
+    Attributes:
+        letter: Which dead letter it was sent from, `partition:offset`.
+        topic: Where it was sent to.
+        partition: And into which partition.
+        is_mended: Whether with another body than it had.
+    """
+
+    letter: str
+    topic: str
+    partition: int
+    is_mended: bool
+
+
+def place_of(topic: str, partition: int, offset: int) -> str:
+    """A record's place in one word.
+
+    >>> place_of("agent-actions", 2, 17)
+    'agent-actions/2/17'
+    """
+    return f"{topic}/{partition}/{offset}"
