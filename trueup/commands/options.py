@@ -1,0 +1,13 @@
+"""Options that several commands have."""
+
+from typing import Annotated
+
+import typer
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]
+KafkaPort = Annotated[
+    int | None, typer.Option(min=1, max=65_535, help="Kafka's port; otherwise a free one.")
+]
+PostgresPort = Annotated[
+    int | None, typer.Option(min=1, max=65_535, help="Postgres's port; otherwise a free one.")
+]

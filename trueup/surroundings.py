@@ -1,0 +1,51 @@
+"""Where a command finds its servers and rules: what runs in this folder, else the environment."""
+
+import logging
+import os
+from pathlib import Path
+
+from agents_topics.connection import Connection, connection_of, secret_of
+from trueup.embedded.problems import EnvironmentProblem
+from trueup.exits import USAGE
+from trueup.printing import fail
+from trueup.running import SERVERS, adopt_running
+
+_START = "start `trueup demo` or `trueup up` in this folder"
+
+
+def connection_here() -> Connection:
+    """How Kafka is reached.
+
+    Raises:
+        EnvironmentProblem: No broker is known.
+        ConnectionProblem: A setting is wrong.
+    """
+    adopt_running(os.environ)
+    # What the client has to say of a broker that is away is an error that is told in our words.
+    logging.getLogger("aiokafka").addHandler(logging.NullHandler())
+    if not os.environ.get(SERVERS[0]):
+        raise EnvironmentProblem(
+            "No Kafka is known.", f"Set KAFKA_BOOTSTRAP to host:port of a broker, or {_START}."
+        )
+    return connection_of(os.environ)
+
+
+def database_here() -> str:
+    """The database's address.
+
+    Raises:
+        EnvironmentProblem: No database is known.
+    """
+    adopt_running(os.environ)
+    url = secret_of(os.environ, "DATABASE_URL")
+    if not url:
+        raise EnvironmentProblem("No database is known.", f"Set DATABASE_URL, or {_START}.")
+    return url
+
+
+def readable(file: str) -> Path:
+    """The file that a user has named; ends the command if there is none."""
+    path = Path(file)
+    if not path.is_file():
+        fail(f"{file}: there is no such file", USAGE)
+    return path
