@@ -282,7 +282,7 @@ class OutcomeResolver:
             return "conversation_full", "10,000 interactions are held"
         held = HeldInteraction(
             at_ms, event.event_id, event.kind, event.action_id, event.deal_stage,
-            event.interaction_count, event.label, event.label and _label_score_of(event),
+            event.interaction_count, event.label, event.label and label_score_of(event),
             known_at_ms,
         )  # fmt: skip
         self._hold_interaction(conversation, held)
@@ -446,7 +446,7 @@ class OutcomeResolver:
         return conversation
 
 
-def _label_score_of(event: Interaction) -> float | None:
+def label_score_of(event: Interaction) -> float | None:
     """The score that a label brings along."""
     score = event.metadata.get("score") if event.metadata else None
     return float(score) if isinstance(score, int | float) else None

@@ -29,7 +29,7 @@ from streams.topic_admin import check_topics, create_topics
 from trueup import check as checking
 from trueup import emit as emitting
 from trueup import try_file as trying
-from trueup.commands import dead_letters
+from trueup.commands import dead_letters, explain
 from trueup.demo import Demo, summary_as_json
 from trueup.embedded.fetch import environment as environment_facts
 from trueup.embedded.fetch import fetch as fetch_embedded
@@ -52,6 +52,7 @@ app = typer.Typer(
 topics_app = typer.Typer(help="The topics on the broker.", no_args_is_help=True)
 app.add_typer(topics_app, name="topics")
 app.add_typer(dead_letters.command, name="dead-letters")
+app.command("explain")(explain.command)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]
 KafkaPort = Annotated[

@@ -38,6 +38,20 @@ def utc(at_ms: int) -> str:
     return f"{text}{f'.{at_ms % 1000:03d}' if at_ms % 1000 else ''} UTC"
 
 
+def utc_s(at_ms: int) -> str:
+    """A time as a story tells it: to the second."""
+    return utc(at_ms - at_ms % 1000)
+
+
+def counted(count: int, noun: str) -> str:
+    """A number of things.
+
+    >>> counted(1, "interaction"), counted(1200, "interaction")
+    ('1 interaction', '1,200 interactions')
+    """
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def duration(ms: int) -> str:
     """A length of time in its two greatest units.
 

@@ -50,7 +50,7 @@ async def run_sql(
 
 async def counts_by_status(url: str, tenant_id: str | None = None) -> Answer:
     """Outcomes by status and whether they are settled."""
-    return await _operator_asks(url, COUNTS_BY_STATUS, tenant_id)
+    return await run_bound(url, COUNTS_BY_STATUS, tenant_id)
 
 
 async def pending(
@@ -62,7 +62,7 @@ async def pending(
     limit: int = 1000,
 ) -> Answer:
     """Outcomes without a signal yet; overdue ones only, whose window has closed by now."""
-    return await _operator_asks(url, *pending_sql(tenant_id, outcome_type, is_overdue, limit))
+    return await run_bound(url, *pending_sql(tenant_id, outcome_type, is_overdue, limit))
 
 
 def pending_sql(
@@ -84,7 +84,7 @@ async def of_conversation(url: str, tenant_id: str, conversation: str) -> Answer
     state_id = (
         conversation if is_uuid(conversation) else conversation_state_id_of(tenant_id, conversation)
     )
-    return await _operator_asks(url, OF_CONVERSATION, tenant_id, state_id)
+    return await run_bound(url, OF_CONVERSATION, tenant_id, state_id)
 
 
 async def shared_action_ids(url: str) -> Answer:
@@ -92,10 +92,11 @@ async def shared_action_ids(url: str) -> Answer:
 
     Reads the whole table: for a check now and then, not for a dashboard.
     """
-    return await _operator_asks(url, _SHARED_ACTION_IDS)
+    return await run_bound(url, _SHARED_ACTION_IDS)
 
 
-async def _operator_asks(url: str, sql: str, *values: Any) -> Answer:
+async def run_bound(url: str, sql: str, *values: Any) -> Answer:
+    """Runs one statement with its values bound, as the operator, who reads all tenants."""
     async with _as(url, "trueup_operator", None) as connection:
         return await _asked(connection, sql, *values)
 

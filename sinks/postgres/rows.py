@@ -19,7 +19,7 @@ from sinks.postgres.schema import OutcomeRecordModel as Columns
 Row = tuple[Any, ...]
 Record = tuple[int, bytes]
 
-_COLUMN_OF = {
+COLUMN_OF = {
     "id": Columns.id,
     "tenant_id": Columns.tenant_id,
     "conversation_id": Columns.conversation_id,
@@ -50,6 +50,8 @@ _COLUMN_OF = {
     "cost_usd": Columns.cost_usd,
     "latency_ms": Columns.latency_ms,
 }
+"""The column of each field of the event `Outcome` that has one."""
+
 _ADDED = (
     Columns.conversation_state_id,
     Columns.metadata_json,
@@ -57,7 +59,7 @@ _ADDED = (
     Columns.output_partition,
     Columns.output_offset,
 )
-OUTCOME_COLUMNS = tuple(column.key for column in (*_COLUMN_OF.values(), *_ADDED))
+OUTCOME_COLUMNS = tuple(column.key for column in (*COLUMN_OF.values(), *_ADDED))
 """The columns of an outcome's row: the event's fields in this order, then what follows from it."""
 
 
@@ -71,7 +73,7 @@ def _outcome_struct() -> Any:
         field.name: (field.type,) if field.default is MISSING else (field.type, field.default)
         for field in fields(Outcome)
     }
-    names = [*_COLUMN_OF, *(name for name in types if name not in _COLUMN_OF)]
+    names = [*COLUMN_OF, *(name for name in types if name not in COLUMN_OF)]
     listed = [(name, *types[name]) for name in names]
     return msgspec.defstruct("StoredOutcome", listed, kw_only=True, gc=False)
 
@@ -100,7 +102,7 @@ def last_outcomes(records: Iterable[Record]) -> tuple[list[tuple[int, Any]], int
 def outcome_row(outcome: Any, lineage: int, partition: int, offset: int) -> Row:
     """The row of `outcome_records`."""
     return (
-        *msgspec.structs.astuple(outcome)[: len(_COLUMN_OF)],
+        *msgspec.structs.astuple(outcome)[: len(COLUMN_OF)],
         _state_id(outcome.tenant_id, outcome.conversation_id),
         _metadata(outcome),
         lineage,

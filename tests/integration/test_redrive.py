@@ -156,6 +156,14 @@ class Bench:
             assert time.monotonic() < deadline_s, (rows.rows, bins.rows)
             await asyncio.sleep(0.3)
 
+    async def settled_rows(self, count):
+        """So many outcomes are settled, calibrating or not."""
+        deadline_s = time.monotonic() + 60
+        asked = "SELECT count(*) FROM tenant.outcome_records WHERE is_settled"
+        while (await run_sql(self.url, asked)).rows[0][0] != count:
+            assert time.monotonic() < deadline_s
+            await asyncio.sleep(0.3)
+
     async def records(self, *topics):
         async with Gauge(self.connection) as gauge:
             return [record for topic in topics for record in await gauge.records(topic)]
