@@ -20,7 +20,7 @@ from agents_topics.codec import Malformed
 from agents_topics.connection import Connection
 from agents_topics.events import Interaction, LateEvent, Outcome
 from agents_topics.identifiers import key_of
-from agents_topics.letters import place_of
+from agents_topics.letters import REDRIVEN_FROM, place_of
 from agents_topics.policy import OutcomeRule, Policy
 from agents_topics.topics import AGENT_ACTIONS, AGENT_INTERACTIONS, LATE_EVENTS, OUTCOMES
 from sinks.postgres.provenance import Located
@@ -64,6 +64,7 @@ class Arrived:
     event: Any = None
     late: LateEvent | None = None
     letter: Letter | None = None
+    is_redriven: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +192,7 @@ def _classed(
     one = Arrived(
         topic, record.partition, record.offset, record.timestamp, "admitted",
         late=late[0] if late else None, letter=letter,
+        is_redriven=any(name == REDRIVEN_FROM for name, _ in record.headers),
     )  # fmt: skip
     if not isinstance(found, Malformed):
         one.at_ms, one.event = found.at_ms, found.event

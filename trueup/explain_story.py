@@ -176,7 +176,8 @@ def _when(one: Arrived, outcome: Outcome) -> str:
 
 def _named(one: Arrived) -> str:
     if one.event is not None:
-        return f"{shown(one.event.kind)} {shown(one.event.event_id)}"
+        again = " (sent again after it was refused)" if one.is_redriven else ""
+        return f"{shown(one.event.kind)} {shown(one.event.event_id)}{again}"
     if one.late is not None:
         return f"the event {shown(one.late.event_id)}"
     return f"a record that breaks the contract ({one.topic}[{one.partition}]@{one.offset})"
@@ -324,7 +325,8 @@ def _chapter_as_json(case: Case, chapter: Chapter) -> dict[str, Any]:
                 "event_id": one.event.event_id if one.event is not None else None,
                 "kind": one.event.kind if one.event is not None else None,
                 "at": _stamp(one.at_ms), "arrived_at": to_timestamp(one.broker_ms),
-                "became": one.became, "means": list(meaning.means), "why": meaning.why,
+                "became": one.became, "is_redriven": one.is_redriven,
+                "means": list(meaning.means), "why": meaning.why,
                 "by_rule": [signal_in_words(signal) for signal in meaning.signals],
                 "decided": meaning.decided, "is_in_window": meaning.is_in_window,
             }

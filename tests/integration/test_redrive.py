@@ -18,12 +18,15 @@ from agents_topics.connection import connection_of
 from agents_topics.identifiers import key_of
 from agents_topics.policy import DEFAULT_POLICY_TOML, load_policy
 from sinks.postgres.migrate import migrate
+from sinks.postgres.provenance import outcomes_of_action
 from sinks.postgres.queries import run_sql
 from streams.partitioner import partitions_of
 from streams.topic_admin import create_topics
 from tests.faults.runs import GRACE_MS, Gauge
 from trueup.commands.dead_letters import command
 from trueup.emit import send_clock
+from trueup.explain import gather
+from trueup.explain_story import story_lines
 from trueup.ledger import audit_database
 from trueup.redrive import TRANSACTIONAL_ID
 from trueup.worker_process import WorkerProcess
@@ -243,7 +246,14 @@ async def test_letters_are_listed_mended_and_sent_again_once(bench):
         "big": ("email_engagement", "positive", "r9"),
         "call": ("answer", "expired", None),
     }
+    # r1 first came into a foreign partition, and its letter stands in the story beside it.
+    (located,) = await outcomes_of_action(bench.url, "a1")
     policy = load_policy(bench.policy)
+    story = " ".join(
+        " ".join(story_lines(await gather(bench.connection, policy, [located]), 3_600_000)).split()
+    )
+    assert "reply_received r1 (sent again after it was refused) is positive, and decides" in story
+    assert "reply_received r1 counts for nothing: dead letter 1:0: wrong_partition" in story
     report = await audit_database(bench.connection, policy, bench.url, GRACE_MS)
     assert report.is_exact, str(report)
 
