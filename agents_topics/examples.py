@@ -13,6 +13,7 @@ from agents_topics.events import (
     PolicyRecord,
     Promise,
 )
+from agents_topics.letters import Redriven
 
 TENANT_ID = "a47951f0-e4ec-5f4c-8d0b-bc4430f8fee5"
 """The UUID of the tenant `acme`."""
@@ -175,5 +176,8 @@ EXAMPLES: dict[type[Any], dict[str, dict[str, Any]]] = {
             "effective_from": "2026-03-01T00:00:00Z",
             "content": '{"effective_from":"2026-03-01T00:00:00Z"}',
         }
+    },
+    Redriven: {
+        "full": {"letter": "0:17", "topic": "agent-interactions", "partition": 2, "is_mended": True}
     },
 }

@@ -26,10 +26,18 @@ from agents_topics.events import (
     Promise,
 )
 from agents_topics.examples import EXAMPLES
+from agents_topics.letters import Redriven
 from agents_topics.rules import HUMAN_LABEL, RATINGS, REVIEWER_LENGTH_MAX
 
 INPUTS: tuple[type[Any], ...] = (Action, Interaction, Feedback, Clock)
-OUTPUTS: tuple[type[Any], ...] = (Outcome, Promise, CalibrationUpdate, LateEvent, PolicyRecord)
+OUTPUTS: tuple[type[Any], ...] = (
+    Outcome,
+    Promise,
+    CalibrationUpdate,
+    LateEvent,
+    PolicyRecord,
+    Redriven,
+)
 UNSAID = (
     "the key is `tenant_id/conversation_id`, as in the body",
     "the day and time exist, and the zone is less than 24 hours",

@@ -13,6 +13,7 @@ from agents_topics.events import (
     Outcome,
     PolicyRecord,
 )
+from agents_topics.letters import Redriven
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
@@ -79,6 +80,12 @@ DEAD_LETTERS = Topic(
 POLICIES = Topic(
     name="policies", key="digest; all in partition 0", event=PolicyRecord, cleanup="compact"
 )
+REDRIVEN_LETTERS = Topic(
+    name="redriven-letters",
+    key="topic/partition/offset of the refused record",
+    event=Redriven,
+    cleanup="compact",
+)
 OUTCOMES = Topic(name="outcomes", key="outcome id", event=Outcome)
 SETTLED_OUTCOMES = Topic(name="settled-outcomes", key=_STREAM, event=Outcome)
 CALIBRATION_UPDATES = Topic(
@@ -95,6 +102,7 @@ TOPICS: tuple[Topic, ...] = (
     LATE_EVENTS,
     DEAD_LETTERS,
     POLICIES,
+    REDRIVEN_LETTERS,
     OUTCOMES,
     SETTLED_OUTCOMES,
     CALIBRATION_UPDATES,

@@ -76,7 +76,7 @@ class ResolverWork(StatefulWork):
         self.resolver = self._empty()
         self._promised_ms, self._barrier = NEVER_MS, None
         if progress is not None:
-            _restore_times(self.resolver, progress)
+            restore_times(self.resolver, progress)
             self._check_policy(progress)
 
     def restore_row(self, key: bytes, row: Any) -> None:
@@ -285,7 +285,8 @@ class ResolverWork(StatefulWork):
         )
 
 
-def _restore_times(resolver: OutcomeResolver, progress: Progress) -> None:
+def restore_times(resolver: OutcomeResolver, progress: Progress) -> None:
+    """Takes back times and counters from a task's progress."""
     times = resolver.times
     for topic, (log_ms, pushed_ms, broker_ms, silent_from_ms) in progress.times.items():
         grace_ms = times.topics[topic].grace_ms

@@ -28,7 +28,7 @@ class Out(NamedTuple):
 
     key: bytes | None
     value: bytes | None
-    headers: list[tuple[str, bytes]] = []  # noqa: RUF012
+    headers: list[tuple[str, bytes | None]] = []  # noqa: RUF012
 
 
 Outputs = Mapping[tuple[str, int], Sequence[Out]]

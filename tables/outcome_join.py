@@ -172,7 +172,7 @@ def decide(action: HeldAction, outcome: OpenOutcome) -> Verdict:
         if at_ms >= end_ms:
             continue
         means = meanings_of(interaction, action, rule)
-        if not means or (rule.attribution == "last" and not _is_last(interaction, action, rule)):
+        if not means or (rule.attribution == "last" and not is_last(interaction, action, rule)):
             continue
         if not decisive or at_ms == decisive[0][0].at_ms:
             decisive.append((interaction, means))
@@ -185,7 +185,7 @@ def decide(action: HeldAction, outcome: OpenOutcome) -> Verdict:
     return _verdict_of_signals(action, decisive, furthest_rank)
 
 
-def _is_last(interaction: HeldInteraction, action: HeldAction, rule: OutcomeRule) -> bool:
+def is_last(interaction: HeldInteraction, action: HeldAction, rule: OutcomeRule) -> bool:
     """Law 5: no later action takes the interaction for its outcome of the same type."""
     own = (action.at_ms, action.action_id)
     return not any(

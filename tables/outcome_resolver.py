@@ -284,7 +284,7 @@ class OutcomeResolver:
             return "conversation_full", "10,000 interactions are held"
         held = HeldInteraction(
             at_ms, event.event_id, event.kind, event.action_id, event.deal_stage,
-            event.interaction_count, event.label, event.label and _label_score_of(event),
+            event.interaction_count, event.label, event.label and label_score_of(event),
             known_at_ms,
         )  # fmt: skip
         self._conversations.hold(conversation, held)
@@ -390,7 +390,7 @@ def _meets(held: HeldInteraction, action: HeldAction) -> bool:
     return is_about and action.at_ms <= held.at_ms < action.settle_ms
 
 
-def _label_score_of(event: Interaction) -> float | None:
+def label_score_of(event: Interaction) -> float | None:
     """The score that a label brings along."""
     score = event.metadata.get("score") if event.metadata else None
     return float(score) if isinstance(score, int | float) else None

@@ -16,11 +16,11 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaConnectionError
 
+from agents_topics import letters
 from agents_topics.connection import Connection
 from agents_topics.roster import AGENTS, CALIBRATOR, RESOLVER
 from agents_topics.topics import DEAD_LETTERS, OUTCOMES, TOPICS
 from streams.changelog import PROGRESS_KEY, Progress, progress_of
-from streams.dead_letters import PREFIX
 from trueup.embedded.problems import EnvironmentProblem
 
 DEADLINE_S = 15.0
@@ -30,7 +30,7 @@ COUNTED_MAX = 1_000
 """A log's remainder that is longer is taken by its offsets, markers of transactions included."""
 LETTERS_MAX = 10_000
 LETTERS_S_MAX = 3.0
-REASON_HEADER = PREFIX + "exception.class.name"
+REASON_HEADER = letters.EXCEPTION_CLASS_NAME
 
 Place = tuple[str, int]
 """A topic, by the contract's name, and a partition."""

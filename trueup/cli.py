@@ -24,6 +24,8 @@ COMMANDS = {
     "clock": "Lets event time jump to a moment, so that windows before it close.",
     "label": "A person's verdict on an action; it decides over every signal.",
     "pending": "Outcomes without a signal yet; across tenants, for operators.",
+    "explain": "Why an action's outcomes are what they are: a short story with times.",
+    "dead-letters": "Refused records: listed, shown, sent again once they are mended.",
     "status": "Tasks, times, lags, counts and what is written, on one screen; changes nothing.",
     "sql": "Runs one statement in Postgres; no psql is needed.",
     "audit": "Recomputes outcomes and bins from the topics; exit 5 if anything differs.",
@@ -73,7 +75,7 @@ def command_line(words: Sequence[str]) -> typer.Typer:
 
 
 def _loaded(name: str) -> Any:
-    module = f"{name}_" if iskeyword(name) else name
+    module = f"{name}_" if iskeyword(name) else name.replace("-", "_")
     return import_module(f"trueup.commands.{module}").command
 
 

@@ -8,15 +8,13 @@ that could decide nothing is refused before it is sent.
 import json
 import uuid
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
 
 from agents_topics.connection import Connection
-from agents_topics.events import to_ms, to_timestamp
+from agents_topics.events import Outcome, to_ms, to_timestamp
 from agents_topics.identifiers import key_of
 from agents_topics.policy import HUMAN_LABEL
 from agents_topics.topics import AGENT_INTERACTIONS
-from sinks.postgres.queries import of_action
+from sinks.postgres.provenance import outcomes_of_action
 from trueup.emit import Sender
 
 
@@ -46,38 +44,38 @@ async def send_label(connection: Connection, url: str, label: Label) -> list[str
         PostgresProblem, EnvironmentProblem, KafkaError: a server is away.
     """
     at_ms = to_ms(label.at)
-    answer = await of_action(url, label.action_id, label.tenant_id, label.conversation_id)
-    rows = [dict(zip(answer.columns, row, strict=True)) for row in answer.rows]
-    decided = _decided(label, rows, at_ms)
-    key, value = _event(label, rows[0])
+    located = await outcomes_of_action(url, label.action_id, label.tenant_id, label.conversation_id)
+    outcomes = [one.outcome for one in located]
+    decided = _decided(label, outcomes, at_ms)
+    key, value = _event(label, outcomes[0])
     async with Sender(connection) as sender:
         await sender.send(AGENT_INTERACTIONS.name, key.encode(), value)
-    return [row["outcome_type"] for row in decided]
+    return [outcome.outcome_type for outcome in decided]
 
 
-def _decided(label: Label, rows: list[dict[str, Any]], at_ms: int) -> list[dict[str, Any]]:
+def _decided(label: Label, outcomes: list[Outcome], at_ms: int) -> list[Outcome]:
     """The outcomes that the label decides."""
-    if not rows:
+    if not outcomes:
         raise LabelProblem(f"no outcome of an action {label.action_id!r} is in Postgres")
-    places = sorted({(str(row["tenant_id"]), row["conversation_id"]) for row in rows})
+    places = sorted({(one.tenant_id, one.conversation_id) for one in outcomes})
     if len(places) > 1:
         told = "; ".join(f"--tenant {tenant} --conversation {name}" for tenant, name in places)
         raise LabelProblem(f"several conversations have an action {label.action_id!r}: say {told}")
-    unsettled = [row for row in rows if not row["is_settled"]]
+    unsettled = [one for one in outcomes if not one.is_settled]
     if not unsettled:
-        told = ", ".join(f"{row['outcome_type']} is {row['outcome_status']}" for row in rows)
+        told = ", ".join(f"{one.outcome_type} is {one.status}" for one in outcomes)
         raise LabelProblem(f"it has settled ({told}), and what has settled never changes")
-    decided = [row for row in unsettled if _ms(row["created_at"]) <= at_ms < _ms(row["settled_at"])]
+    decided = [one for one in unsettled if one.created_at_ms <= at_ms < one.settled_at_ms]
     if not decided:
-        first = to_timestamp(_ms(unsettled[0]["created_at"]))
-        last = to_timestamp(max(_ms(row["settled_at"]) for row in unsettled))
+        first = to_timestamp(unsettled[0].created_at_ms)
+        last = to_timestamp(max(one.settled_at_ms for one in unsettled))
         raise LabelProblem(f"{label.at} lies outside its time, from {first} up to {last}: see --at")
     return decided
 
 
-def _event(label: Label, row: dict[str, Any]) -> tuple[str, bytes]:
+def _event(label: Label, outcome: Outcome) -> tuple[str, bytes]:
     """Key and value. The same label sent again is a duplicate: its id follows from what it says."""
-    tenant_id, conversation_id = str(row["tenant_id"]), row["conversation_id"]
+    tenant_id, conversation_id = outcome.tenant_id, outcome.conversation_id
     said = {"score": label.score, "reviewer": label.reviewer}
     metadata = {name: value for name, value in said.items() if value is not None}
     content = [conversation_id, label.action_id, label.verdict, label.at, metadata]
@@ -91,7 +89,3 @@ def _event(label: Label, row: dict[str, Any]) -> tuple[str, bytes]:
         "label": label.verdict,
     } | ({"metadata": metadata} if metadata else {})
     return key_of(tenant_id, conversation_id), json.dumps(body).encode()
-
-
-def _ms(at: datetime) -> int:
-    return round(at.timestamp() * 1000)

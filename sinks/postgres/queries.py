@@ -21,10 +21,6 @@ _PENDING_ORDER = " ORDER BY window_expires_at, id LIMIT "
 OF_CONVERSATION = """\
 SELECT * FROM tenant.outcome_records WHERE tenant_id = $1 AND conversation_state_id = $2
 ORDER BY created_at, id"""
-_OF_ACTION = """\
-SELECT * FROM tenant.outcome_records WHERE action_id = $1
-  AND ($2::uuid IS NULL OR tenant_id = $2) AND ($3::text IS NULL OR conversation_id = $3)
-ORDER BY tenant_id, conversation_id, outcome_type"""
 _SHARED_ACTION_IDS = """\
 SELECT tenant_id, action_id, count(DISTINCT conversation_id) AS conversations
 FROM tenant.outcome_records GROUP BY 1, 2 HAVING count(DISTINCT conversation_id) > 1
@@ -56,7 +52,7 @@ async def run_sql(
 
 async def counts_by_status(url: str, tenant_id: str | None = None) -> Answer:
     """Outcomes by status and whether they are settled."""
-    return await _operator_asks(url, COUNTS_BY_STATUS, tenant_id)
+    return await run_bound(url, COUNTS_BY_STATUS, tenant_id)
 
 
 async def pending(
@@ -68,7 +64,7 @@ async def pending(
     limit: int = 1000,
 ) -> Answer:
     """Outcomes without a signal yet; overdue ones only, whose window has closed by now."""
-    return await _operator_asks(url, *pending_sql(tenant_id, outcome_type, is_overdue, limit))
+    return await run_bound(url, *pending_sql(tenant_id, outcome_type, is_overdue, limit))
 
 
 def pending_sql(
@@ -90,14 +86,7 @@ async def of_conversation(url: str, tenant_id: str, conversation: str) -> Answer
     state_id = (
         conversation if is_uuid(conversation) else conversation_state_id_of(tenant_id, conversation)
     )
-    return await _operator_asks(url, OF_CONVERSATION, tenant_id, state_id)
-
-
-async def of_action(
-    url: str, action_id: str, tenant_id: str | None = None, conversation_id: str | None = None
-) -> Answer:
-    """All outcomes of an action; of every tenant and conversation that has one of this id."""
-    return await _operator_asks(url, _OF_ACTION, action_id, tenant_id, conversation_id)
+    return await run_bound(url, OF_CONVERSATION, tenant_id, state_id)
 
 
 async def shared_action_ids(url: str) -> Answer:
@@ -105,10 +94,11 @@ async def shared_action_ids(url: str) -> Answer:
 
     Reads the whole table: for a check now and then, not for a dashboard.
     """
-    return await _operator_asks(url, _SHARED_ACTION_IDS)
+    return await run_bound(url, _SHARED_ACTION_IDS)
 
 
-async def _operator_asks(url: str, sql: str, *values: Any) -> Answer:
+async def run_bound(url: str, sql: str, *values: Any) -> Answer:
+    """Runs one statement with its values bound, as the operator, who reads all tenants."""
     async with _as(url, "trueup_operator", None) as connection:
         return await _asked(connection, sql, *values)
 
@@ -141,5 +131,5 @@ async def _asked(connection: Any, sql: str, *values: Any) -> Answer:
 
 async def sink_offsets(url: str) -> dict[tuple[str, int], int]:
     """Where the publisher stands in Postgres: the next offset by topic and partition."""
-    answer = await _operator_asks(url, _SINK_OFFSETS)
+    answer = await run_bound(url, _SINK_OFFSETS)
     return {(topic, partition): offset for topic, partition, offset in answer.rows}

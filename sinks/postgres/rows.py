@@ -20,7 +20,7 @@ from agents_topics.identifiers import conversation_state_id_of
 Row = tuple[Any, ...]
 Record = tuple[int, bytes]
 
-_COLUMN_OF = {
+COLUMN_OF = {
     "id": "id",
     "tenant_id": "tenant_id",
     "conversation_id": "conversation_id",
@@ -51,6 +51,8 @@ _COLUMN_OF = {
     "cost_usd": "cost_usd",
     "latency_ms": "latency_ms",
 }
+"""The column of each field of the event `Outcome` that has one."""
+
 _ADDED = (
     "conversation_state_id",
     "metadata_json",
@@ -58,7 +60,7 @@ _ADDED = (
     "output_partition",
     "output_offset",
 )
-OUTCOME_COLUMNS = (*_COLUMN_OF.values(), *_ADDED)
+OUTCOME_COLUMNS = (*COLUMN_OF.values(), *_ADDED)
 """The columns of an outcome's row: the event's fields in this order, then what follows from it."""
 
 STREAM_BIN_COLUMNS = (
@@ -80,7 +82,7 @@ def _outcome_struct() -> Any:
         field.name: (field.type,) if field.default is MISSING else (field.type, field.default)
         for field in fields(Outcome)
     }
-    names = [*_COLUMN_OF, *(name for name in types if name not in _COLUMN_OF)]
+    names = [*COLUMN_OF, *(name for name in types if name not in COLUMN_OF)]
     listed = [(name, *types[name]) for name in names]
     return msgspec.defstruct("StoredOutcome", listed, kw_only=True, gc=False)
 
@@ -109,7 +111,7 @@ def last_outcomes(records: Iterable[Record]) -> tuple[list[tuple[int, Any]], int
 def outcome_row(outcome: Any, lineage: int, partition: int, offset: int) -> Row:
     """The row of `outcome_records`."""
     return (
-        *msgspec.structs.astuple(outcome)[: len(_COLUMN_OF)],
+        *msgspec.structs.astuple(outcome)[: len(COLUMN_OF)],
         _state_id(outcome.tenant_id, outcome.conversation_id),
         _metadata(outcome),
         lineage,

@@ -80,7 +80,7 @@ def test_every_module_of_a_command_is_in_the_list_and_has_one() -> None:
     (folder,) = trueup.commands.__path__
     modules = {path.stem for path in Path(folder).glob("*.py")} - {"__init__", "options"}
 
-    assert set(COMMANDS) == {module.removesuffix("_") for module in modules}
+    assert set(COMMANDS) == {module.removesuffix("_").replace("_", "-") for module in modules}
     for name in modules:
         command = import_module(f"trueup.commands.{name}").command
         assert isinstance(command, typer.Typer) or command.__doc__

@@ -4,6 +4,7 @@ The first step is here: a record that breaks the contract, lies in a foreign par
 future or names what the policy does not know is a dead letter. `judging` does the rest.
 """
 
+from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
@@ -46,7 +47,9 @@ def classify(
         last = own_notes[-1] if own_notes else NOTHING
         clocks = _check_clocks(partition, own[CONTROL], last, claims, report)
         applied_clocks += len(clocks.written_ms)
-        read = {topic: _read(topic, partition, own[topic], last, rules) for topic in JOINED}
+        read = {
+            topic: _read(topic, partition, own[topic], own_notes, claims, rules) for topic in JOINED
+        }
         spans: Spans = {}
         for topic, other in zip(JOINED, reversed(JOINED), strict=True):
             name = f"{topic}[{partition}]"
@@ -96,17 +99,22 @@ def _check_clocks(
     return Clocks.of(jumps)
 
 
-def _read(topic: str, partition: int, log: Log, last: Note, rules: Rules) -> list[Read]:
+def _read(
+    topic: str, partition: int, log: Log, notes: Sequence[Note], claims: Claims, rules: Rules
+) -> list[Read]:
     """The applied records with what the first step of admission finds in them."""
     read: list[Read] = []
     placed: dict[str, int] = {}
-    for record in _applied(log, topic, last):
+    for record in _applied(log, topic, notes[-1] if notes else NOTHING):
         found = read_event(topic, record.key, record.value, record.headers)
         if isinstance(found, Event):
             home = placed.get(found.key)
             if home is None:
                 home = placed[found.key] = partition_of(found.key.encode(), rules.partition_count)
+            letter = claims.dead.get((topic, partition, record.offset))
             found = _first_step(found, record, home == partition, rules)
+            if letter and isinstance(found, Event):
+                found = _unknown_then(found, letter.reason, _before(notes, topic, record), rules)
         read.append((record, found))
     return read
 
@@ -122,8 +130,36 @@ def _first_step(
     if event.at > record.timestamp + FUTURE_MS_MAX:
         return Broken("future")
     if isinstance(body, Action) and not rules_of(event, rules.policy):
-        return Broken("unknown_outcome_type" if body.outcome_type else "unknown_action_type")
+        return Broken(_unknown(body))
     return event
+
+
+def _unknown(action: Action) -> str:
+    return "unknown_outcome_type" if action.outcome_type else "unknown_action_type"
+
+
+def _unknown_then(event: Event, claimed: str, before: Note, rules: Rules) -> Event | Broken:
+    """A version may have been added since: its type was unknown to a file that lacked it.
+
+    A refused record moves no time, so the version that knows it may begin before it. That the file
+    had the version is sure once a note lists it; before that, what a letter says can be.
+    """
+    body, versions = event.body, rules.policy.versions
+    if not isinstance(body, Action) or claimed != _unknown(body):
+        return event
+    in_force = versions.index(rules.policy.version_at(event.at))
+    begun = max((n for n, v in enumerate(versions) if v.digest in before.policy), default=0)
+    lacked = any(
+        not version.rules_of(body.tenant_id, body.action_type, body.outcome_type)
+        for version in versions[begun:in_force]
+    )
+    return Broken(claimed) if lacked else event
+
+
+def _before(notes: Sequence[Note], topic: str, record: ConsumerRecord) -> Note:
+    """The last note of what was before a record."""
+    count = bisect_right(notes, record.offset, key=lambda note: note.offsets.get(topic, 0))
+    return notes[count - 1] if count else NOTHING
 
 
 def _first(read: Sequence[Read]) -> First | None:

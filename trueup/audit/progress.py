@@ -1,10 +1,11 @@
 """What a task notes about itself under `p` of its changelog, with the broker's time of the note.
 
-Of a note only these are read: the next offsets, the topics' times (log, pushed), the counts by
-class and, from a calibrator, its promises. Compaction keeps the last note, and some before it.
+Of a note only these are read: the next offsets, the topics' times (log, pushed), the policy
+versions that had begun, the counts by class and, from a calibrator, its promises. Compaction keeps
+the last note, and some before it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -19,6 +20,7 @@ class _Row(msgspec.Struct):
     times: dict[str, list[int]] = {}
     counts: dict[str, int] = {}
     promises: dict[int, int] = {}
+    policy: list[str] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,7 @@ class Note:
     times: Mapping[str, list[int]]
     counts: Mapping[str, int]
     promises: Mapping[int, int]
+    policy: Sequence[str] = ()
 
     def log_ms(self, topic: str) -> int:
         """The greatest capped time seen in a topic."""
@@ -57,7 +60,7 @@ def notes_of(changelog: Logs) -> dict[int, list[Note]]:
     decode = msgspec.msgpack.Decoder(_Row, strict=False).decode
     return {
         partition: [
-            Note(record.timestamp, row.offsets, row.times, row.counts, row.promises)
+            Note(record.timestamp, row.offsets, row.times, row.counts, row.promises, row.policy)
             for record in log.records
             if record.key == b"p"
             for row in [decode(record.value)]

@@ -1,0 +1,142 @@
+"""Reads committed records of topics, bounded by place or time; commits nothing, joins no group."""
+
+from collections.abc import AsyncIterator, Iterable, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaConnectionError
+
+from agents_topics.connection import Connection
+from trueup.embedded.problems import EnvironmentProblem
+
+FETCHED_BYTES_MAX = 4 << 20
+WAIT_MS = 200
+
+Spans = Mapping[int, tuple[int, int]]
+"""By partition the first offset, and the one at which to end."""
+
+
+class TopicReader:
+    """Open inside an `async with`; topics are named without the connection's prefix.
+
+    Raises:
+        EnvironmentProblem: no broker answers, or it lacks a topic.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        options = connection.client_options()
+        self._admin = AIOKafkaAdminClient(**options)
+        self._consumer = AIOKafkaConsumer(
+            **options,
+            isolation_level="read_committed",
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            fetch_max_wait_ms=20,
+            max_partition_fetch_bytes=FETCHED_BYTES_MAX,
+        )
+        self._counts: dict[str, int] = {}
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._admin.start()
+            await self._consumer.start()
+        except BaseException as problem:
+            await self._stop()
+            if not isinstance(problem, KafkaConnectionError):
+                raise
+            raise EnvironmentProblem(
+                f"No Kafka broker answers on {self._connection.bootstrap}.",
+                "Check KAFKA_BOOTSTRAP and the other KAFKA_* settings.",
+            ) from None
+        return self
+
+    async def __aexit__(
+        self,
+        _kind: type[BaseException] | None,
+        _problem: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        await self._stop()
+
+    async def _stop(self) -> None:
+        await self._consumer.stop()
+        await self._admin.close()
+
+    async def partition_count(self, topic: str) -> int:
+        """How many partitions a topic has."""
+        if topic not in self._counts:
+            name = self._connection.topic(topic)
+            (found,) = await self._admin.describe_topics([name])
+            if not found["partitions"]:
+                raise EnvironmentProblem(
+                    f"The topic {name} is not on the broker.", "`trueup topics create` makes it."
+                )
+            self._counts[topic] = len(found["partitions"])
+        return self._counts[topic]
+
+    async def applied(self, group: str) -> dict[tuple[str, int], int]:
+        """The offsets that a group has committed, by topic and partition."""
+        found = await self._admin.list_consumer_group_offsets(self._connection.topic(group))
+        prefix = self._connection.prefix
+        return {
+            (tp.topic.removeprefix(prefix), tp.partition): held.offset
+            for tp, held in found.items()
+            if held.offset >= 0
+        }
+
+    async def spans(
+        self,
+        topic: str,
+        partitions: Iterable[int] | None = None,
+        *,
+        since_ms: int | None = None,
+        until_ms: int | None = None,
+    ) -> dict[int, tuple[int, int]]:
+        """What a topic holds now, by the broker's times: from `since_ms` on, up to `until_ms`."""
+        count = await self.partition_count(topic)
+        tps = [self._tp(topic, p) for p in (range(count) if partitions is None else partitions)]
+        starts = await self._consumer.beginning_offsets(tps)
+        ends = await self._consumer.end_offsets(tps)
+        if since_ms is not None and since_ms > 0:
+            found = await self._consumer.offsets_for_times(dict.fromkeys(tps, since_ms))
+            starts = {tp: found[tp].offset if found.get(tp) else ends[tp] for tp in tps}
+        if until_ms is not None:
+            after = await self._consumer.offsets_for_times(dict.fromkeys(tps, max(until_ms, 0) + 1))
+            ends = {tp: after[tp].offset if after.get(tp) else ends[tp] for tp in tps}
+        return {tp.partition: (starts[tp], ends[tp]) for tp in tps}
+
+    async def records(self, topic: str, spans: Spans) -> AsyncIterator[ConsumerRecord]:
+        """The records of the spans, in the order of each log; one such reading at a time."""
+        ends = {self._tp(topic, p): end for p, (start, end) in spans.items() if start < end}
+        if not ends:
+            return
+        self._consumer.assign(list(ends))
+        for tp in ends:
+            self._consumer.seek(tp, spans[tp.partition][0])
+        left = list(ends)
+        while left:
+            fetched: dict[Any, list[ConsumerRecord]] = await self._consumer.getmany(
+                *left, timeout_ms=WAIT_MS
+            )
+            for tp, records in fetched.items():
+                for record in records:
+                    if record.offset < ends[tp]:
+                        yield record
+            left = [tp for tp in left if await self._consumer.position(tp) < ends[tp]]
+
+    async def record_at(self, topic: str, partition: int, offset: int) -> ConsumerRecord | None:
+        """The committed record at a place; None where there is none, or none any more."""
+        if not 0 <= partition < await self.partition_count(topic):
+            return None
+        start, end = (await self.spans(topic, [partition]))[partition]
+        if not start <= offset < end:
+            return None
+        async for record in self.records(topic, {partition: (offset, offset + 1)}):
+            return record
+        return None
+
+    def _tp(self, topic: str, partition: int) -> TopicPartition:
+        return TopicPartition(self._connection.topic(topic), partition)
