@@ -17,10 +17,10 @@ from streams.changelog import Progress, StateProblem
 from streams.transactions import Out
 from streams.work import StatefulWork, Tools, first_queued, row_outs
 from tables.calibrator import Calibrator
-from tables.outcome_record import OutcomeRecord
+from tables.outcome_record import OutcomeStruct
 
 encode = msgspec.json.Encoder().encode
-_decode_outcome = msgspec.json.Decoder(OutcomeRecord).decode
+_decode_outcome = msgspec.json.Decoder(OutcomeStruct).decode
 _decode_promise = msgspec.json.Decoder(Promise).decode
 
 

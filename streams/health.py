@@ -11,6 +11,7 @@ from typing import Any
 from aiohttp import web
 
 from streams.calibrate import CalibratorWork
+from streams.checks import setup_learning_scheduler
 from streams.resolve_outcomes import ResolverWork
 from streams.tasks import Tasks
 from tables.label_delay import BOUNDS_S
@@ -21,6 +22,7 @@ def status_of(tasks: Tasks) -> dict[str, Any]:
     return {
         "ready": tasks.is_ready,
         "transactions": dict(tasks.tools.transactions),
+        "checks": [asdict(run()) for run in setup_learning_scheduler(tasks).values()],
         "tasks": [
             {
                 "name": task.name,

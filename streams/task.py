@@ -105,6 +105,7 @@ class Task:
         self.state: State = "opening"
         self.problem: str | None = None
         self.reopened_count = -1
+        self.ran_at_ms: int | None = None
         self.lag: dict[str, int] = {}
         self._consumer = consumer
         self._names = names
@@ -244,9 +245,11 @@ class Task:
             if taken_count:
                 await self.work.commit()
                 self._failures_in_a_row = 0
+                self.ran_at_ms = time.time_ns() // 1_000_000
             if time.monotonic() >= tick_at_s:
                 await self.work.tick(is_drained=not taken_count)
                 await self.measure_lag()
+                self.ran_at_ms = time.time_ns() // 1_000_000
                 tick_at_s = time.monotonic() + TICK_S
             if not taken_count and not self._is_closing:
                 self._wake.clear()

@@ -74,7 +74,7 @@ SUM_NAMES = tuple(f.name for f in fields(Sums))
 
 
 @dataclass(slots=True)
-class CalibrationBin:
+class StreamBin:
     """One bin of a stream: the sums of all records and of the lead ones, and counts by status."""
 
     all: Sums = field(default_factory=Sums)

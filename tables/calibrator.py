@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from agents_topics.events import BinSums, CalibrationUpdate, Outcome, Promise
 from tables.calibration_bins import (
     SUM_NAMES,
-    CalibrationBin,
+    StreamBin,
     Sums,
     bin_index_of,
     millionths_of,
@@ -66,7 +66,7 @@ class Calibrator:
 
     def __init__(self, source_count: int) -> None:
         self.promises: dict[int, int] = dict.fromkeys(range(source_count), NEVER_MS)
-        self.bins: dict[BinKey, CalibrationBin] = {}
+        self.bins: dict[BinKey, StreamBin] = {}
         self._waiting: list[Waiting] = []
         self._new: dict[str, Waiting] = {}
 
@@ -117,7 +117,7 @@ class Calibrator:
     def finish(self) -> CalibratorStep:
         """Ends the step: outcomes whose turn has come enter their bins, as many as one may hold."""
         step = CalibratorStep()
-        touched: dict[BinKey, CalibrationBin] = {}
+        touched: dict[BinKey, StreamBin] = {}
         promised_ms, waiting = self.promised_ms, self._waiting
         for _ in range(ENTERED_PER_STEP_MAX):
             if not waiting or waiting[0].settled_at_ms > promised_ms:
@@ -133,12 +133,12 @@ class Calibrator:
         return step
 
     def _enter(
-        self, waiting: Waiting, touched: dict[BinKey, CalibrationBin], step: CalibratorStep
+        self, waiting: Waiting, touched: dict[BinKey, StreamBin], step: CalibratorStep
     ) -> None:
         key = (waiting.stream, bin_index_of(waiting.millionths))
         held = self.bins.get(key)
         if held is None:
-            held = self.bins[key] = CalibrationBin()
+            held = self.bins[key] = StreamBin()
         y = y_of(waiting.status, waiting.expired_counts)
         held.update(waiting.millionths, y, waiting.status, waiting.is_lead)
         held.last_settled_at_ms = waiting.settled_at_ms
@@ -153,7 +153,7 @@ class Calibrator:
             heapq.heappush(self._waiting, waiting._replace(stream=Stream(*waiting.stream)))
         elif key.startswith(b"b/"):
             stream, index, every, lead, counts, last_settled_at_ms = row
-            self.bins[Stream(*stream), index] = CalibrationBin(
+            self.bins[Stream(*stream), index] = StreamBin(
                 Sums(*map(int, every)), Sums(*map(int, lead)), counts, last_settled_at_ms
             )
         else:
@@ -173,7 +173,7 @@ def _waiting_key(outcome_id: str) -> bytes:
     return b"h/" + outcome_id.encode()
 
 
-def _bin_row(stream: Stream, index: int, held: CalibrationBin) -> tuple[Any, ...]:
+def _bin_row(stream: Stream, index: int, held: StreamBin) -> tuple[Any, ...]:
     return (
         stream,
         index,
@@ -184,7 +184,7 @@ def _bin_row(stream: Stream, index: int, held: CalibrationBin) -> tuple[Any, ...
     )
 
 
-def _update_of(stream: Stream, index: int, held: CalibrationBin) -> CalibrationUpdate:
+def _update_of(stream: Stream, index: int, held: StreamBin) -> CalibrationUpdate:
     return CalibrationUpdate(
         **stream._asdict(),
         bin_index=index,

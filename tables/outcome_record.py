@@ -13,7 +13,7 @@ from agents_topics.policy import OutcomeRule
 from tables.outcome_join import HeldAction, OpenOutcome, Verdict
 from tables.structs import struct_of
 
-OutcomeRecord = struct_of(Outcome)
+OutcomeStruct = struct_of(Outcome)
 
 _revised: Callable[..., Outcome] = cast(Any, msgspec.structs.replace)
 
@@ -71,7 +71,7 @@ def _template(rule: OutcomeRule, version: str, action_type: str) -> Outcome:
     of = (version, action_type, rule.type, rule.calibrates, rule.confidence_means)
     template = _templates.get(of)
     if template is None:
-        template = _templates[of] = OutcomeRecord(
+        template = _templates[of] = OutcomeStruct(
             id="",
             tenant_id="",
             conversation_id="",

@@ -43,6 +43,7 @@ from tables.resolver_rows import (
     interaction_of,
 )
 from tables.stream_times import StreamTimes, TopicTime
+from tables.window_tiers import check_of
 
 FUTURE_MS_MAX = 600_000
 HELD_PER_CONVERSATION_MAX = 10_000
@@ -328,6 +329,7 @@ class OutcomeResolver:
             self.counts["settled", verdict.status] += 1
             record = outcome.record
             if verdict.decided_by is not None and verdict.resolved_at_ms is not None:
+                self.counts["check", check_of(outcome.rule.window_ms)] += 1
                 self.label_delays[record.action_type].update(verdict.resolved_at_ms - at_ms)
             rule = outcome.rule
             lead = (key, record.action_type, rule.type, rule.window_ms, record.confidence_source)

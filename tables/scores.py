@@ -1,14 +1,13 @@
-"""Scores of a calibration from the sums of its bins: Brier, ECE, MCE, the curve.
+"""Scores of a calibration from the sums of its bins: Brier, ECE, MCE.
 
 Notation: of a bin n, f̄ = Σp/n, ō = Σy/n; N = Σn. Confidences are in millionths in the sums and in
 [0, 1] in what is returned. A score of nothing is None.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 
-from tables.calibration_bins import BIN_COUNT, UNIT, Sums
+from tables.calibration_bins import UNIT, Sums
 
 MCE_RECORDS_MIN = 20
 
@@ -52,23 +51,3 @@ def maximum_calibration_error(bins: Sequence[Sums]) -> float | None:
         if b.n >= MCE_RECORDS_MIN
     ]
     return float(max(gaps)) if gaps else None
-
-
-@dataclass(frozen=True, slots=True)
-class Curve:
-    """A reliability diagram: ten bins' midpoints, actual rates (None where unobserved), counts."""
-
-    midpoints: tuple[float, ...]
-    actual_rates: tuple[float | None, ...]
-    counts: tuple[int, ...]
-    brier_score: float | None
-
-
-def calibration_curve(bins: Sequence[Sums]) -> Curve:
-    """The curve of ten bins."""
-    return Curve(
-        midpoints=tuple((2 * index + 1) / (2 * BIN_COUNT) for index in range(BIN_COUNT)),
-        actual_rates=tuple(b.sy / b.n if b.n else None for b in bins),
-        counts=tuple(b.n for b in bins),
-        brier_score=brier_score(bins),
-    )

@@ -57,7 +57,7 @@ def counts_of(status: dict[str, Any] | None) -> Counter[str]:
             if group == "settled":
                 counts[member] += count
                 counts["settled"] += count
-            elif group not in ("interactions", CONTROL.name):
+            elif group not in ("interactions", "check", CONTROL.name):
                 counts["records"] += count
                 counts[{"duplicate": "duplicates", "dead": "dead letters"}.get(member, member)] += (
                     count

@@ -11,7 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
@@ -83,6 +83,7 @@ class Status:
     published: list[Written] = field(default_factory=list)
     outcomes: list[dict[str, Any]] = field(default_factory=list)
     last_outcome: dict[str, Any] | None = None
+    checks: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def is_empty(self) -> bool:
@@ -122,6 +123,7 @@ async def read_status(
     view = await _ask_broker(status, connection, published)
     _tell_tasks(status, found, view, settings)
     _tell_counts(status, found, view)
+    status.checks = _checks_of(found.values())
     _tell_published(status, view, published)
     return status
 
@@ -253,6 +255,7 @@ def _tell_counts(
             group, _, member = name.rpartition("/")
             sums.setdefault(group, Counter())[member] += count
     status.settled = dict(sums.pop("settled", {}))
+    sums.pop("check", None)
     status.counts = {group: dict(counts) for group, counts in sorted(sums.items())}
     known = [task.open for task in status.tasks if task.agent == RESOLVER.name]
     if known and None not in known:
@@ -260,6 +263,21 @@ def _tell_counts(
     if view is not None:
         status.dead_letters = dict(view.dead_letters.most_common())
         status.dead_letters_unread = view.dead_letters_unread
+
+
+def _checks_of(pages: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The five checks over all workers whose pages answer."""
+    checks: dict[str, dict[str, Any]] = {}
+    for page in pages:
+        for told in page.get("checks", ()):
+            held = checks.setdefault(
+                told["name"],
+                {**told, "last_run_ms": None, "handled": 0, "failures": 0},
+            )
+            held["last_run_ms"] = max(held["last_run_ms"] or 0, told["last_run_ms"] or 0) or None
+            held["handled"] += told["handled"]
+            held["failures"] += told["failures"]
+    return list(checks.values())
 
 
 def _tell_published(

@@ -23,6 +23,9 @@ def lines_of(status: Status) -> Iterator[str]:
     if status.tasks:
         yield ""
         yield from _tasks(status.tasks)
+    if status.checks:
+        yield ""
+        yield from _checks(status)
     if status.counts or status.settled:
         yield ""
         yield from _counts(status)
@@ -98,6 +101,16 @@ def _sum_row(agent: str, tasks: Sequence[Task]) -> tuple[str, ...]:
         lag={"all": sum(sum(task.lag.values()) for task in tasks)},
     )
     return (f"{agent} ({len(tasks)} tasks)", *_row(summed)[1:])
+
+
+def _checks(status: Status) -> Iterator[str]:
+    rows: list[tuple[str, ...]] = [("check", "interval", "last run", "handled", "failures")]
+    for check in status.checks:
+        ran_ms = check["last_run_ms"]
+        ago = "never" if ran_ms is None else f"{duration(time.time() - ran_ms / 1000)} ago"
+        counts = (f"{check['handled']:,}", f"{check['failures']:,}")
+        rows.append((check["name"], check["interval"], ago, *counts))
+    yield from _aligned(rows)
 
 
 def _counts(status: Status) -> Iterator[str]:

@@ -5,7 +5,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from agents_topics.identifiers import conversation_state_id_of, is_uuid
 from sinks.postgres.connect import connect, problems_told
 
 ROLES = ("trueup_owner", "trueup_writer", "trueup_api", "trueup_operator", "trueup_reader")
@@ -14,13 +13,6 @@ ROLES = ("trueup_owner", "trueup_writer", "trueup_api", "trueup_operator", "true
 COUNTS_BY_STATUS = """\
 SELECT outcome_status, is_settled, count(*) AS count FROM tenant.outcome_records
 WHERE $1::uuid IS NULL OR tenant_id = $1 GROUP BY 1, 2 ORDER BY 1, 2"""
-_PENDING = """\
-SELECT id, tenant_id, conversation_id, action_type, action_id, outcome_type, created_at,
-  window_expires_at FROM tenant.outcome_records WHERE outcome_status = 'pending'"""
-_PENDING_ORDER = " ORDER BY window_expires_at, id LIMIT "
-OF_CONVERSATION = """\
-SELECT * FROM tenant.outcome_records WHERE tenant_id = $1 AND conversation_state_id = $2
-ORDER BY created_at, id"""
 _SHARED_ACTION_IDS = """\
 SELECT tenant_id, action_id, count(DISTINCT conversation_id) AS conversations
 FROM tenant.outcome_records GROUP BY 1, 2 HAVING count(DISTINCT conversation_id) > 1
@@ -55,40 +47,6 @@ async def counts_by_status(url: str, tenant_id: str | None = None) -> Answer:
     return await run_bound(url, COUNTS_BY_STATUS, tenant_id)
 
 
-async def pending(
-    url: str,
-    tenant_id: str | None = None,
-    outcome_type: str | None = None,
-    *,
-    is_overdue: bool = False,
-    limit: int = 1000,
-) -> Answer:
-    """Outcomes without a signal yet; overdue ones only, whose window has closed by now."""
-    return await run_bound(url, *pending_sql(tenant_id, outcome_type, is_overdue, limit))
-
-
-def pending_sql(
-    tenant_id: str | None, outcome_type: str | None, is_overdue: bool, limit: int
-) -> tuple[Any, ...]:
-    """The statement and its values: one condition for each filter given."""
-    sql, values = _PENDING, []
-    for column, value in (("tenant_id", tenant_id), ("outcome_type", outcome_type)):
-        if value is not None:
-            values.append(value)
-            sql += f" AND {column} = ${len(values)}"
-    if is_overdue:
-        sql += " AND window_expires_at <= now()"
-    return (sql + _PENDING_ORDER + f"${len(values) + 1}", *values, limit)
-
-
-async def of_conversation(url: str, tenant_id: str, conversation: str) -> Answer:
-    """All outcomes of a conversation, named by its id or its state's id."""
-    state_id = (
-        conversation if is_uuid(conversation) else conversation_state_id_of(tenant_id, conversation)
-    )
-    return await run_bound(url, OF_CONVERSATION, tenant_id, state_id)
-
-
 async def shared_action_ids(url: str) -> Answer:
     """Action ids in more than one conversation of a tenant: allowed, but seldom meant so.
 
@@ -99,7 +57,16 @@ async def shared_action_ids(url: str) -> Answer:
 
 async def run_bound(url: str, sql: str, *values: Any) -> Answer:
     """Runs one statement with its values bound, as the operator, who reads all tenants."""
-    async with _as(url, "trueup_operator", None) as connection:
+    return await ask(url, "trueup_operator", None, sql, *values)
+
+
+async def ask(url: str, role: str, tenant_id: str | None, sql: str, *values: Any) -> Answer:
+    """What a role is answered, for a tenant where one is given; values are bound.
+
+    Raises:
+        PostgresProblem: Postgres is not there or refuses the statement.
+    """
+    async with _as(url, role, tenant_id) as connection:
         return await _asked(connection, sql, *values)
 
 

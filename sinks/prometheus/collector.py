@@ -43,6 +43,7 @@ class _SnapshotCollector(Collector):
         yield from _records(resolvers)
         yield from _times(resolvers)
         yield from _tasks(tasks)
+        yield from _checks(self._snapshot.get("checks", []))
         yield _label_delays(resolvers)
         yield from _bins([task for task in tasks if "bins" in task])
         yield _family(
@@ -68,7 +69,7 @@ def _records(resolvers: list[Snapshot]) -> Iterator[Metric]:
         for task in resolvers
         for name, count in task["counts"].items()
     ]
-    records = (c for c in counts if c[1] not in ("settled", "interactions"))
+    records = (c for c in counts if c[1] not in ("settled", "interactions", "check"))
     yield _family(metrics.RECORDS, (([p, topic, result], n) for p, topic, result, n in records))
     settled = (c for c in counts if c[1] == "settled")
     yield _family(metrics.OUTCOMES, (([p, status], n) for p, _, status, n in settled))
@@ -107,6 +108,19 @@ def _tasks(tasks: list[Snapshot]) -> Iterator[Metric]:
                 for topic, value in task.get(field, {}).items()
             ),
         )
+
+
+def _checks(checks: list[Snapshot]) -> Iterator[Metric]:
+    """The interval is a label: a number only where a check is not continuous."""
+
+    def of(metric: metrics.Metric, field: str, unit: int = 1) -> Metric:
+        told = (check for check in checks if check[field] is not None)
+        labels = (([check["name"], check["interval"]], check[field] / unit) for check in told)
+        return _family(metric, labels)
+
+    yield of(metrics.CHECK_LAST_RUN, "last_run_ms", 1000)
+    yield of(metrics.CHECK_HANDLED, "handled")
+    yield of(metrics.CHECK_FAILURES, "failures")
 
 
 def _capped(action_types: Iterable[str]) -> set[str]:

@@ -51,6 +51,20 @@ TASK_REOPENED = Metric(
     "trueup_task_reopened", "How often the task began anew.", ("agent", "partition")
 )
 TRANSACTIONS = Metric("trueup_transactions", "Transactions of this worker by result.", ("result",))
+CHECK_LAST_RUN = Metric(
+    "trueup_check_last_run_timestamp_seconds",
+    "When this worker last ran a check, by the wall clock.",
+    ("check", "interval"),
+    "gauge",
+)
+CHECK_HANDLED = Metric(
+    "trueup_check_handled", "Outcomes that a check has settled or entered.", ("check", "interval")
+)
+CHECK_FAILURES = Metric(
+    "trueup_check_failures",
+    "How often a task of a check began anew or stopped.",
+    ("check", "interval"),
+)
 LABEL_DELAY = Metric(
     "trueup_label_delay_seconds",
     "From an action to the interaction that decided it, of settled outcomes.",

@@ -16,7 +16,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 from sinks.postgres.connect import PostgresProblem
 from sinks.postgres.migrate import downgrade, migrate, print_sql, revision_of
-from sinks.postgres.queries import OF_CONVERSATION, pending_sql
+from sinks.postgres.readings import OF_CONVERSATION, pending_sql
 from sinks.postgres.schema import TenantBase
 
 TENANTS = (str(uuid.uuid4()), str(uuid.uuid4()))
@@ -260,7 +260,8 @@ OF_A_TENANT = "ix_outcome_records_(pending|tenant_id)"
         (pending_sql(None, "o", True, 10), "ix_outcome_records_pending"),
         (pending_sql(None, None, True, 10), "ix_outcome_records_pending"),
         (pending_sql(None, None, False, 10), "ix_outcome_records_pending"),
-        ((OF_CONVERSATION, TENANTS[0], str(uuid.uuid4())), "ix_outcome_records_tenant_id_conv"),
+        (pending_sql(None, "o", False, 10), "ix_outcome_records_pending"),
+        ((OF_CONVERSATION, TENANTS[0], str(uuid.uuid4()), 9), "ix_outcome_records_tenant_id_conv"),
     ],
 )
 async def test_questions_are_answered_from_an_index(

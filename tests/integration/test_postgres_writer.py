@@ -20,13 +20,7 @@ from agents_topics.topics import CALIBRATION_UPDATES, OUTCOMES
 from sinks.contract import OffsetMoved, SinkBusy
 from sinks.postgres import writer as writer_module
 from sinks.postgres.migrate import migrate
-from sinks.postgres.queries import (
-    counts_by_status,
-    of_conversation,
-    pending,
-    run_sql,
-    shared_action_ids,
-)
+from sinks.postgres.queries import counts_by_status, run_sql, shared_action_ids
 from sinks.postgres.writer import PostgresWriter
 from trueup.embedded.postgres import EmbeddedPostgres
 
@@ -336,9 +330,7 @@ async def test_calibration_bins_are_the_exact_sums_over_streams(url: str, partit
     assert shown.rows == [("send_email", 7, 0.7, 0.8, 4, 3.0, 0.75, pytest.approx(brier), last)]
 
 
-async def test_people_find_what_is_pending_overdue_and_of_a_conversation(
-    url: str, partition: int
-) -> None:
+async def test_shared_action_ids_and_counts_are_of_a_tenant(url: str, partition: int) -> None:
     tenant = str(uuid.uuid4())
     far = 4_000_000_000_000
     events = [
@@ -348,12 +340,7 @@ async def test_people_find_what_is_pending_overdue_and_of_a_conversation(
     ]
     async with PostgresWriter(url) as writer:
         await writer.write(TOPIC, partition, 0, 3, numbered(0, *events))
-    ids = [uuid.UUID(event.id) for event in events]
 
-    assert [r[0] for r in (await pending(url, tenant)).rows] == ids[:2]
-    assert [r[0] for r in (await pending(url, tenant, "other")).rows] == ids[1:2]
-    assert [r[0] for r in (await pending(url, tenant, is_overdue=True)).rows] == ids[:1]
-    assert [r[0] for r in (await of_conversation(url, tenant, "another")).rows] == ids[2:]
     shared = [row for row in (await shared_action_ids(url)).rows if str(row[0]) == tenant]
     assert shared == [(uuid.UUID(tenant), "a-1", 2)]
     counts = await counts_by_status(url, tenant)

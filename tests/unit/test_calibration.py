@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tables.calibration_bins import Sums, bin_index_of, millionths_of
+from tables.calibration_curve import calibration_curve
 from tables.scores import (
     brier_score,
-    calibration_curve,
     expected_calibration_error,
     maximum_calibration_error,
 )
@@ -42,7 +42,7 @@ def test_scores_are_those_of_the_whole_data(pairs):
 
     assert brier_score(bins) == pytest.approx(np.mean((p - y) ** 2), abs=1e-12)
     assert expected_calibration_error(bins) == pytest.approx(np.dot(gaps, weights), abs=1e-12)
-    assert sum(calibration_curve(bins).counts) == len(pairs)
+    assert sum(calibration_curve("a", bins).counts) == len(pairs)
 
 
 @given(records, st.randoms())

@@ -1,0 +1,1 @@
+"""HTTP: what the API takes and answers."""
