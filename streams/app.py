@@ -14,7 +14,8 @@ from faust.types import TP
 
 from agents_topics.connection import Connection, connection_of, secret_of
 from agents_topics.policy_file import load_policy
-from agents_topics.roster import AGENTS, PUBLISHER, RESOLVER
+from agents_topics.rights import rights_of
+from agents_topics.roster import GROUP, PUBLISHER, RESOLVER
 from agents_topics.topics import TOPICS
 from sinks.contract import Sink
 from sinks.postgres.writer import PostgresWriter
@@ -27,13 +28,15 @@ from streams.policy_log import enter_policy
 from streams.problems import WorkerProblem
 from streams.quiet_logs import quieten
 from streams.resolve_outcomes import ResolverSettings
-from streams.settings import GROUP, Settings, read_settings
+from streams.rights import lacking
+from streams.settings import Settings, read_settings
 from streams.tasks import Tasks
 from streams.topic_admin import check_topics
 from streams.transactions import TransactionBudget
 from streams.work import Tools
 
 STOP_S_MAX = 12.0
+NEW_CLUSTER_S = 5.0
 
 log = structlog.get_logger("trueup.worker")
 
@@ -55,12 +58,16 @@ class WorkerApp(BatchApp):
     stop_s_max: float | None = None
 
     async def check(self) -> None:
-        """Checks the topics, and the policy against what is recorded; then records the policy.
+        """Checks rights, topics, and the policy against what is recorded; then records the policy.
 
         Raises:
             WorkerProblem: the worker would bend results; says why and what to do.
         """
         tasks = self.worker.tasks
+        needed = rights_of("worker", self.connection.prefix, tasks.agents)
+        lacks = await lacking(self.connection, needed, NEW_CLUSTER_S)
+        if lacks:
+            raise WorkerProblem(lacks)
         wrong = await check_topics(self.connection, tasks.tools.partition_count, tasks.longest_ms)
         if wrong:
             raise WorkerProblem("; ".join(f"topic {p.topic} {p.reason}" for p in wrong))
@@ -125,8 +132,7 @@ def make_app(connection: Connection, settings: Settings, sink: Sink) -> WorkerAp
         grace_ms=settings.grace_ms,
         idle_after_ms=settings.idle_after_ms,
     )
-    agents = [row for row in AGENTS if row.name in settings.agents]
-    tasks = Tasks(tools, resolver_settings, sink, settings.step_records_max, agents)
+    tasks = Tasks(tools, resolver_settings, sink, settings.step_records_max, settings.rows)
     settings.data_folder.mkdir(parents=True, exist_ok=True)
     app = WorkerApp(
         tools.group,

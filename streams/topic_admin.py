@@ -8,7 +8,9 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import TopicAlreadyExistsError, for_code
 
 from agents_topics.connection import Connection
+from agents_topics.rights import rights_of
 from agents_topics.topics import DAY_MS, FOREVER_MS, TOPICS, Topic
+from streams.rights import Denied, lacking_by
 
 SPARE_MS = 7 * DAY_MS
 """How much longer than the longest window and its grace a topic must keep its records."""
@@ -64,10 +66,16 @@ async def check_topics(
         connection: Where the topics are.
         partitions: How many each must have.
         longest_ms: The longest wait from an action to its settle time, grace included.
+
+    Raises:
+        Denied: its user may not look; a topic that it may not see is not taken for a missing one.
     """
     admin = AIOKafkaAdminClient(**connection.client_options())
     await admin.start()
     try:
+        lacks = await lacking_by(admin, connection, rights_of("topics-check", connection.prefix))
+        if lacks:
+            raise Denied(lacks)
         there = set(await admin.list_topics())
         names = [connection.topic(topic.name) for topic in TOPICS]
         missing = [name for name in names if name not in there]

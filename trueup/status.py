@@ -16,10 +16,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
 from agents_topics.connection import Connection
-from agents_topics.roster import AGENTS, CALIBRATOR, PUBLISHER, RESOLVER
+from agents_topics.roster import AGENTS, CALIBRATOR, GROUP, PUBLISHER, RESOLVER
 from sinks.postgres.queries import counts_by_status, sink_offsets
 from streams.changelog import Progress
-from streams.settings import GROUP, Settings
+from streams.settings import Settings
 from trueup.broker_view import BrokerView, Place, look
 from trueup.exits import ending_of
 
@@ -117,7 +117,8 @@ async def read_status(
         status.unreachable["workers"] = (
             f"No worker's page answers at {where}: start one, or name its page with --worker."
         )
-    published = await _ask_database(status, url)
+    written = await _ask_database(status, url)
+    published = None if written is None else _by_contract(written, connection)
     view = await _ask_broker(status, connection, published)
     _tell_tasks(status, found, view, settings)
     _tell_counts(status, found, view)
@@ -152,6 +153,16 @@ async def _ask_database(status: Status, url: str | None) -> dict[Place, int] | N
     return await _reached(status, "database", ask)
 
 
+def _by_contract(written: Mapping[Place, int], connection: Connection | str) -> dict[Place, int]:
+    """Postgres knows topics by their names on the broker; those of other installations go."""
+    prefix = "" if isinstance(connection, str) else connection.prefix
+    return {
+        (topic.removeprefix(prefix), partition): offset
+        for (topic, partition), offset in written.items()
+        if topic.startswith(prefix)
+    }
+
+
 async def _ask_broker(
     status: Status, connection: Connection | str, published: dict[Place, int] | None
 ) -> BrokerView | None:
@@ -159,7 +170,6 @@ async def _ask_broker(
         status.unreachable["kafka"] = connection
         return None
     status.kafka = connection.bootstrap
-    # Postgres knows topics by the contract's names, whatever their prefix.
     view = await _reached(status, "kafka", lambda: look(connection, GROUP, published))
     if view is not None and view.missing:
         listed = ", ".join(view.missing)
