@@ -68,7 +68,11 @@ class WorkerApp(BatchApp):
         lacks = await lacking(self.connection, needed, NEW_CLUSTER_S)
         if lacks:
             raise WorkerProblem(lacks)
-        wrong = await check_topics(self.connection, tasks.tools.partition_count, tasks.longest_ms)
+        found = await check_topics(self.connection, tasks.tools.partition_count, tasks.longest_ms)
+        for problem in found:
+            if problem.is_warning:
+                log.warning("topic_warning", topic=problem.topic, reason=problem.reason)
+        wrong = [problem for problem in found if not problem.is_warning]
         if wrong:
             raise WorkerProblem("; ".join(f"topic {p.topic} {p.reason}" for p in wrong))
         if RESOLVER in tasks.agents:

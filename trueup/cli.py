@@ -30,6 +30,7 @@ COMMANDS = {
     "audit": "Recomputes outcomes and bins from the topics; exit 5 if anything differs.",
     "doctor": "Whether this machine, Kafka and Postgres are as a worker needs them; exit 3 if not.",
     "env": "Which settings are in force and where each comes from; what this machine offers.",
+    "config": "`config show --effective`: the settings in force, as `env` has them.",
     "worker": "One worker, until it is told to stop; `faust -A streams.app worker` is the same.",
     "migrate": "Brings the database's schema up to date.",
     "topics": "The topics on the broker.",
