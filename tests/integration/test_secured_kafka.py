@@ -135,8 +135,12 @@ def test_with_the_printed_rights_alone_everything_settles_and_the_audit_is_exact
         told = wait_until_settled(watcher, worker.url)
         done.append(trueup(watcher, "audit"))
     finally:
+        began_s = time.monotonic()
         worker.stop()
+        stopping_s = time.monotonic() - began_s
 
+    assert worker.process.returncode == 0
+    assert stopping_s < 10
     assert told["settled"] == {"positive": 4, "expired": 4}
     assert done[2].returncode == 0, done[2].stdout + done[2].stderr
     assert CANARY not in log.read_text()

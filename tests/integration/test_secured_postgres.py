@@ -32,12 +32,12 @@ async def test_verify_full_takes_the_authoritys_server_and_no_other(
     authority = Authority(tmp_path)
     (tmp_path / "other").mkdir()
     other = Authority(tmp_path / "other")
-    pem = postgres.folder / "server.pem"
+    pem = postgres.folder / "data" / "server.pem"  # where its own account may read
     authority.issue("postgres", pem)
-    owner = postgres.folder.stat()
+    owner = pem.parent.stat()
     os.chown(pem, owner.st_uid, owner.st_gid)
     await switch_tls_on(postgres, pem)
-    address = f"{postgres.url}?sslmode=verify-full&sslrootcert="
+    address = f"{postgres.url.partition('?')[0]}?sslmode=verify-full&sslrootcert="
 
     revision = await revision_of(address + str(authority.file))
     with pytest.raises(Exception) as problem:

@@ -150,9 +150,9 @@ def test_a_token_provider_is_named_and_made() -> None:
         (
             {
                 "KAFKA_SASL_MECHANISM": "OAUTHBEARER",
-                "KAFKA_SASL_TOKEN_PROVIDER": "json:JSONDecoder",
+                "KAFKA_SASL_TOKEN_PROVIDER": "ast:AST",
             },
-            "KAFKA_SASL_TOKEN_PROVIDER json:JSONDecoder",
+            "KAFKA_SASL_TOKEN_PROVIDER ast:AST",
         ),
         ({"KAFKA_SSL_CA_FILE": "/no/such.pem"}, "KAFKA_SSL_CA_FILE /no/such.pem"),
         ({"KAFKA_SSL_CERTIFICATE_FILE": "/no/such.pem"}, "KAFKA_SSL_CERTIFICATE_FILE"),
