@@ -261,7 +261,7 @@ async def _try_compaction(connection: Connection) -> Finding:
     }
     began_s = time.monotonic()
     left = sent = 0
-    async with administering(connection) as admin:
+    async with asyncio.timeout(COMPACTION_S_MAX + TRY_S_MAX), administering(connection) as admin:
         response = await admin.create_topics([NewTopic(topic, 1, 1, topic_configs=config)])
         for created, code, *_ in response.topic_errors:
             if code:

@@ -210,6 +210,7 @@ def test_status_names_the_right_that_its_user_lacks(live: Installation) -> None:
     assert f"lacks {right};" in told["unreachable"]["kafka"]
 
 
+@pytest.mark.soak
 def test_a_right_on_transactional_ids_that_lacks_is_on_the_workers_page(
     live: Installation, tmp_path: Path
 ) -> None:
@@ -236,6 +237,7 @@ def wait_for_problems(worker: WorkerProcess) -> list[str]:
     raise AssertionError(worker.log_file.read_text())
 
 
+@pytest.mark.soak
 def test_the_demo_is_exact_with_its_printed_rights(
     secured: SecuredKafka, own_database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -248,29 +250,6 @@ def test_the_demo_is_exact_with_its_printed_rights(
     assert done.returncode == 0, done.stdout + done.stderr
     assert json.loads(done.stdout)["ledger_exact"]
     assert CANARY not in done.stdout + done.stderr
-
-
-@pytest.mark.soak
-def test_the_doctor_tries_everything_with_its_printed_rights(live: Installation) -> None:
-    settings = live.user("doctor", "doctor-kafka")
-
-    done = trueup(settings, "doctor", "--kafka", "--json")
-
-    findings = {finding["name"]: finding for finding in json.loads(done.stdout)}
-    for name in ("transactions", "compaction", "broker's clock"):
-        assert findings[name]["word"] == "ok", findings[name]
-
-
-@pytest.mark.soak
-def test_topics_are_created_with_the_printed_rights(live: Installation) -> None:
-    name = f"creator-{uuid.uuid4().hex[:6]}"
-    prefix = f"{name}-"
-    settings = live.secured.user(name, CANARY) | {"TRUEUP_PREFIX": prefix}
-    live.secured.allow(name, printed(name, prefix, "topics-create", "topics-check"))
-
-    done = [trueup(settings, "topics", word) for word in ("create", "check")]
-
-    assert [d.returncode for d in done] == [0, 0], [d.stdout + d.stderr for d in done]
 
 
 def by_scram_256(secured: SecuredKafka) -> dict[str, str]:
