@@ -4,12 +4,13 @@ import os
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
 Protocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
 _PROTOCOLS: tuple[Protocol, ...] = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
-_MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
+_MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER")
 
 
 class ConnectionProblem(Exception):
@@ -29,6 +30,8 @@ class Connection:
     ssl_ca_file: str | None = None
     ssl_certificate_file: str | None = None
     ssl_key_file: str | None = None
+    ssl_key_password: str | None = field(default=None, repr=False)
+    sasl_token_provider: str | None = None
 
     def topic(self, name: str) -> str:
         """A topic's, group's or transactional id's name on this broker."""
@@ -38,7 +41,7 @@ class Connection:
         """What an aiokafka client takes to connect.
 
         Raises:
-            OSError: a certificate file cannot be read.
+            ConnectionProblem: a certificate or the token provider cannot be had.
         """
         options: dict[str, Any] = {
             "bootstrap_servers": self.bootstrap,
@@ -46,14 +49,31 @@ class Connection:
         }
         if self.security_protocol.startswith("SASL"):
             options["sasl_mechanism"] = self.sasl_mechanism
-            options["sasl_plain_username"] = self.sasl_username
-            options["sasl_plain_password"] = self.sasl_password
+            if self.sasl_mechanism == "OAUTHBEARER":
+                options["sasl_oauth_token_provider"] = _provider(self.sasl_token_provider or "")
+            else:
+                options["sasl_plain_username"] = self.sasl_username
+                options["sasl_plain_password"] = self.sasl_password
         if self.security_protocol.endswith("SSL"):
-            context = ssl.create_default_context(cafile=self.ssl_ca_file)
-            if self.ssl_certificate_file:
-                context.load_cert_chain(self.ssl_certificate_file, self.ssl_key_file)
-            options["ssl_context"] = context
+            options["ssl_context"] = self._ssl_context()
         return options
+
+    def _ssl_context(self) -> ssl.SSLContext:
+        """The broker's certificate and host name are checked; ours is shown where there is one."""
+        try:
+            context = ssl.create_default_context(cafile=self.ssl_ca_file)
+        except OSError as problem:
+            raise ConnectionProblem(f"KAFKA_SSL_CA_FILE {self.ssl_ca_file}: {problem}") from None
+        if self.ssl_certificate_file:
+            # Without a password OpenSSL would ask for one on the terminal.
+            password = self.ssl_key_password or ""
+            try:
+                context.load_cert_chain(self.ssl_certificate_file, self.ssl_key_file, password)
+            except OSError as problem:
+                raise ConnectionProblem(
+                    f"KAFKA_SSL_CERTIFICATE_FILE {self.ssl_certificate_file} and key: {problem}"
+                ) from None
+        return context
 
 
 def connection_of(environment: Mapping[str, str]) -> Connection:
@@ -75,6 +95,9 @@ def connection_of(environment: Mapping[str, str]) -> Connection:
     mechanism = environment.get("KAFKA_SASL_MECHANISM", "PLAIN")
     if mechanism not in _MECHANISMS:
         raise ConnectionProblem(f"KAFKA_SASL_MECHANISM is one of {', '.join(_MECHANISMS)}")
+    provider = environment.get("KAFKA_SASL_TOKEN_PROVIDER")
+    if protocol.startswith("SASL") and mechanism == "OAUTHBEARER" and not provider:
+        raise ConnectionProblem("KAFKA_SASL_TOKEN_PROVIDER is not set: name one, as module:name")
     return Connection(
         bootstrap=bootstrap,
         prefix=environment.get("TRUEUP_PREFIX", ""),
@@ -85,7 +108,29 @@ def connection_of(environment: Mapping[str, str]) -> Connection:
         ssl_ca_file=environment.get("KAFKA_SSL_CA_FILE"),
         ssl_certificate_file=environment.get("KAFKA_SSL_CERTIFICATE_FILE"),
         ssl_key_file=environment.get("KAFKA_SSL_KEY_FILE"),
+        ssl_key_password=secret_of(environment, "KAFKA_SSL_KEY_PASSWORD"),
+        sasl_token_provider=provider,
     )
+
+
+def _provider(named: str) -> Any:
+    """What `module:name` names, made if it is a class or a function: an aiokafka token provider.
+
+    Raises:
+        ConnectionProblem: there is none.
+    """
+    module, _, name = named.partition(":")
+    try:
+        found = getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as problem:
+        raise ConnectionProblem(f"KAFKA_SASL_TOKEN_PROVIDER {named}: {problem}") from None
+    provider = found() if isinstance(found, type) or not hasattr(found, "token") else found
+    if not hasattr(provider, "token"):
+        raise ConnectionProblem(
+            f"KAFKA_SASL_TOKEN_PROVIDER {named} has no token(): it is to be an "
+            "aiokafka.abc.AbstractTokenProvider, or make one"
+        )
+    return provider
 
 
 def secret_of(environment: Mapping[str, str], name: str) -> str | None:

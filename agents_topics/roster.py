@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from agents_topics import topics
 from agents_topics.topics import Topic
 
+GROUP = "trueup"
+"""The consumer group of all workers, behind the prefix."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentRow:
@@ -14,6 +17,11 @@ class AgentRow:
     reads: tuple[Topic, ...]
     writes: tuple[Topic, ...]
     changelog: Topic | None
+
+    @property
+    def transactional_ids(self) -> str:
+        """What the transactional ids of its tasks begin with; a partition's number follows."""
+        return f"trueup-{self.name}-"
 
 
 RESOLVER = AgentRow(

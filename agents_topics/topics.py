@@ -25,7 +25,9 @@ class Topic:
     """One topic: what it carries and how the broker must keep it.
 
     Every topic has the same number of partitions, so that a task owns one number in all of them.
-    Without a topic that `is_needed` no worker starts; the others may be made later.
+    Without a topic that `is_needed` no worker starts; the others may be made later. With fewer
+    replicas than recommended, or fewer of them in sync, it works, but a broker that is lost may
+    take records with it.
     """
 
     name: str
@@ -36,6 +38,10 @@ class Topic:
     message_bytes_max: int = 1_048_588
     is_append_time: bool = True
     is_needed: bool = True
+    replication_min: int = 1
+    replication_recommended: int = 3
+    in_sync_min: int = 1
+    in_sync_recommended: int = 2
     config: dict[str, str] = field(default_factory=dict)
 
     def broker_config(self) -> dict[str, str]:
@@ -48,6 +54,17 @@ class Topic:
             "message.timestamp.type": stamp,
             **self.config,
         }
+
+    def config_with(self, replication: int) -> dict[str, str]:
+        """The settings for so many replicas: one may be away and writing goes on.
+
+        >>> AGENT_ACTIONS.config_with(3)["min.insync.replicas"]
+        '2'
+        >>> AGENT_ACTIONS.config_with(1)["min.insync.replicas"]
+        '1'
+        """
+        in_sync = max(min(self.in_sync_recommended, replication - 1), self.in_sync_min)
+        return self.broker_config() | {"min.insync.replicas": str(in_sync)}
 
 
 def _changelog(name: str) -> Topic:

@@ -3,7 +3,6 @@
 import gc
 import logging
 import os
-import signal
 import sys
 import threading
 from dataclasses import dataclass
@@ -15,7 +14,8 @@ from faust.types import TP
 
 from agents_topics.connection import Connection, connection_of, secret_of
 from agents_topics.policy_file import load_policy
-from agents_topics.roster import AGENTS, PUBLISHER, RESOLVER
+from agents_topics.rights import rights_of
+from agents_topics.roster import GROUP, PUBLISHER, RESOLVER
 from agents_topics.topics import TOPICS
 from sinks.contract import Sink
 from sinks.postgres.writer import PostgresWriter
@@ -28,13 +28,16 @@ from streams.policy_log import enter_policy
 from streams.problems import WorkerProblem
 from streams.quiet_logs import quieten
 from streams.resolve_outcomes import ResolverSettings
-from streams.settings import GROUP, Settings, read_settings
+from streams.rights import lacking
+from streams.settings import Settings, read_settings
 from streams.tasks import Tasks
 from streams.topic_admin import check_topics
 from streams.transactions import TransactionBudget
 from streams.work import Tools
 
 STOP_S_MAX = 12.0
+EXIT_CONTESTED = 3
+NEW_CLUSTER_S = 5.0
 
 log = structlog.get_logger("trueup.worker")
 
@@ -53,17 +56,24 @@ class WorkerApp(BatchApp):
     worker: Worker
 
     is_checked = False
-    problem: WorkerProblem | None = None
     stop_s_max: float | None = None
 
     async def check(self) -> None:
-        """Checks the topics, and the policy against what is recorded; then records the policy.
+        """Checks rights, topics, and the policy against what is recorded; then records the policy.
 
         Raises:
             WorkerProblem: the worker would bend results; says why and what to do.
         """
         tasks = self.worker.tasks
-        wrong = await check_topics(self.connection, tasks.tools.partition_count, tasks.longest_ms)
+        needed = rights_of("worker", self.connection.prefix, tasks.agents)
+        lacks = await lacking(self.connection, needed, NEW_CLUSTER_S)
+        if lacks:
+            raise WorkerProblem(lacks)
+        found = await check_topics(self.connection, tasks.tools.partition_count, tasks.longest_ms)
+        for problem in found:
+            if problem.is_warning:
+                log.warning("topic_warning", topic=problem.topic, reason=problem.reason)
+        wrong = [problem for problem in found if not problem.is_warning]
         if wrong:
             raise WorkerProblem("; ".join(f"topic {p.topic} {p.reason}" for p in wrong))
         if RESOLVER in tasks.agents:
@@ -90,14 +100,15 @@ class WorkerApp(BatchApp):
         log.info("worker_started", web_port=self.worker.health.port, group=tools.group)
 
     def on_contested_membership(self) -> None:
-        """Ends the process: of two workers that throw each other out the first to notice goes."""
-        if self.problem is None:
-            name = self.conf.consumer_group_instance_id
-            self.problem = WorkerProblem(
-                f"another worker has TRUEUP_INSTANCE_ID={name}: give each worker a name of its own"
-            )
-            log.error("worker_ends", reason=str(self.problem))
-            os.kill(os.getpid(), signal.SIGTERM)
+        """Ends the process at once: of two workers that throw each other out the older one goes.
+
+        Were it to stop in good order, it would join again meanwhile, and the other one go as well.
+        What was not committed is thrown away, as after any other end.
+        """
+        name = self.conf.consumer_group_instance_id
+        reason = f"another worker has TRUEUP_INSTANCE_ID={name}: give each a name of its own"
+        log.error("worker_ends", reason=reason)
+        os._exit(EXIT_CONTESTED)
 
     async def _open_tasks(self, _: Any, assigned: set[TP], *__: Any, **___: Any) -> None:
         self.worker.tasks.open(assigned, cast(BatchConsumer, self.consumer))
@@ -137,8 +148,7 @@ def make_app(connection: Connection, settings: Settings, sink: Sink) -> WorkerAp
         grace_ms=settings.grace_ms,
         idle_after_ms=settings.idle_after_ms,
     )
-    agents = [row for row in AGENTS if row.name in settings.agents]
-    tasks = Tasks(tools, resolver_settings, sink, settings.step_records_max, agents)
+    tasks = Tasks(tools, resolver_settings, sink, settings.step_records_max, settings.rows)
     settings.data_folder.mkdir(parents=True, exist_ok=True)
     app = WorkerApp(
         tools.group,
@@ -201,12 +211,7 @@ def run(app: WorkerApp) -> None:
     app.stop_s_max = STOP_S_MAX
     worker = faust.Worker(app, loglevel="WARN", redirect_stdouts=False, quiet=True)
     worker.spinner = None  # it would write control characters into the log
-    try:
-        worker.execute_from_commandline()
-    except SystemExit:
-        if app.problem:
-            raise app.problem from None
-        raise
+    worker.execute_from_commandline()
 
 
 def _give_up() -> None:

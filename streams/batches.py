@@ -212,10 +212,24 @@ class BatchConsumer(driver.Consumer):
         """Nothing: tasks pause partitions at will; the health page says what is stuck."""
 
 
+class IdleProducer(driver.Producer):
+    """Faust's producer, which connects to nothing: only tasks write, each by its own producer.
+
+    The stock one would need its settings said again, in Faust's own terms.
+    """
+
+    async def on_start(self) -> None:
+        """Nothing is to be sent through it."""
+
+    async def on_stop(self) -> None:
+        """Nothing was opened."""
+
+
 class BatchTransport(driver.Transport):
-    """Faust's aiokafka transport with our consumer."""
+    """Faust's aiokafka transport with our consumer, and without a way to write."""
 
     Consumer = BatchConsumer
+    Producer = IdleProducer
 
 
 class BatchApp(faust.App):

@@ -9,6 +9,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from agents_topics.connection import Connection
+from streams.rights import naming
 
 RESTORE_RECORDS_MAX = 50_000
 
@@ -67,6 +68,10 @@ class Broker:
 
     async def changelog(self, topic: str, partition: int) -> tuple[dict[bytes, bytes], int]:
         """The last value of every key up to the last stable offset, and that offset."""
+        with naming("Read"):
+            return await self._changelog(topic, partition)
+
+    async def _changelog(self, topic: str, partition: int) -> tuple[dict[bytes, bytes], int]:
         assert self._reader
         tp = TopicPartition(topic, partition)
         rows: dict[bytes, bytes] = {}

@@ -6,11 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from agents_topics.roster import AGENTS
+from agents_topics.roster import AGENTS, AgentRow
 from agents_topics.topics import AGENT_ACTIONS, AGENT_INTERACTIONS
-
-GROUP = "trueup"
-"""The consumer group of all workers, behind the prefix."""
 
 
 def variable_of(name: str) -> str:
@@ -72,6 +69,11 @@ class Settings(BaseModel):
             if name not in known:
                 raise ValueError(f"no agent is called {name!r}; there are {', '.join(known)}")
         return agents
+
+    @property
+    def rows(self) -> list[AgentRow]:
+        """The agents that this worker runs."""
+        return [row for row in AGENTS if row.name in self.agents]
 
     @property
     def grace_ms(self) -> dict[str, int]:

@@ -8,7 +8,9 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import TopicAlreadyExistsError, for_code
 
 from agents_topics.connection import Connection
+from agents_topics.rights import rights_of
 from agents_topics.topics import DAY_MS, FOREVER_MS, TOPICS, Topic
+from streams.rights import Denied, lacking_by
 
 SPARE_MS = 7 * DAY_MS
 """How much longer than the longest window and its grace a topic must keep its records."""
@@ -16,14 +18,22 @@ SPARE_MS = 7 * DAY_MS
 
 @dataclass(frozen=True, slots=True)
 class TopicProblem:
-    """What is wrong with a topic on the broker, and what to do."""
+    """What is wrong with a topic on the broker, and what to do. A warning stops nobody."""
 
     topic: str
     reason: str
+    is_warning: bool = False
 
 
-async def create_topics(connection: Connection, partitions: int, replication: int = 1) -> list[str]:
+async def create_topics(
+    connection: Connection, partitions: int, replication: int | None = None
+) -> list[str]:
     """Creates the topics that are missing; returns their names.
+
+    Args:
+        connection: Where.
+        partitions: How many each gets.
+        replication: How many replicas each gets; as recommended, or one a broker, if not given.
 
     Raises:
         KafkaError: the broker refuses one.
@@ -35,17 +45,19 @@ async def create_topics(connection: Connection, partitions: int, replication: in
         missing = [topic for topic in TOPICS if connection.topic(topic.name) not in there]
         if not missing:
             return []
-        response = await admin.create_topics(
-            [
+        brokers = len((await admin.describe_cluster())["brokers"])
+        wanted = []
+        for topic in missing:
+            count = replication or min(topic.replication_recommended, brokers)
+            wanted.append(
                 NewTopic(
                     connection.topic(topic.name),
                     partitions,
-                    replication,
-                    topic_configs=topic.broker_config(),
+                    count,
+                    topic_configs=topic.config_with(count),
                 )
-                for topic in missing
-            ]
-        )
+            )
+        response = await admin.create_topics(wanted)
         for name, code, *rest in response.topic_errors:
             error = for_code(code)
             if code and error is not TopicAlreadyExistsError:
@@ -64,18 +76,26 @@ async def check_topics(
         connection: Where the topics are.
         partitions: How many each must have.
         longest_ms: The longest wait from an action to its settle time, grace included.
+
+    Raises:
+        Denied: its user may not look; a topic that it may not see is not taken for a missing one.
     """
     admin = AIOKafkaAdminClient(**connection.client_options())
     await admin.start()
     try:
+        lacks = await lacking_by(admin, connection, rights_of("topics-check", connection.prefix))
+        if lacks:
+            raise Denied(lacks)
         there = set(await admin.list_topics())
         names = [connection.topic(topic.name) for topic in TOPICS]
         needed = [connection.topic(topic.name) for topic in TOPICS if topic.is_needed]
         missing = [name for name in needed if name not in there]
         problems = [TopicProblem(n, "is missing: `trueup topics create` makes it") for n in missing]
         present = [name for name in names if name in there]
+        replicas = {}
         for found in await admin.describe_topics(present) if present else []:
             count = len(found["partitions"])
+            replicas[found["topic"]] = min(len(p["replicas"]) for p in found["partitions"])
             if count != partitions:
                 problems.append(
                     TopicProblem(
@@ -84,15 +104,43 @@ async def check_topics(
                         "topic needs the same number, as the state was made for",
                     )
                 )
+        brokers = len((await admin.describe_cluster())["brokers"])
         settings = await _settings_of(admin, present)
         for topic in TOPICS:
             name = connection.topic(topic.name)
             if name in settings:
                 found_problems = _problems_of(topic, settings[name], longest_ms + SPARE_MS)
                 problems += [TopicProblem(name, reason) for reason in found_problems]
+                in_sync = int(settings[name].get("min.insync.replicas", 1))
+                problems += replica_problems(topic, name, replicas[name], in_sync, brokers)
         return problems
     finally:
         await admin.close()
+
+
+def replica_problems(
+    topic: Topic, name: str, replicas: int, in_sync: int, brokers: int
+) -> Iterator[TopicProblem]:
+    """What the replicas of a topic lack, as far as there are brokers to hold more.
+
+    >>> [p.reason for p in replica_problems(TOPICS[0], "a", 1, 1, brokers=1)]
+    []
+    >>> [p.is_warning for p in replica_problems(TOPICS[0], "a", 3, 1, brokers=3)]
+    [True]
+    """
+    fix = "`kafka-configs --alter --add-config min.insync.replicas={}`"
+    if in_sync > replicas:
+        most = max(replicas - 1, topic.in_sync_min)
+        reason = (
+            f"has min.insync.replicas={in_sync} and {replicas} replicas: nothing can be written"
+        )
+        yield TopicProblem(name, f"{reason}: {fix.format(most)}")
+    if replicas < min(topic.replication_recommended, brokers):
+        reason = f"has {replicas} replicas of {topic.replication_recommended} recommended"
+        yield TopicProblem(name, f"{reason}: `kafka-reassign-partitions` adds them", True)
+    elif in_sync < topic.in_sync_recommended < replicas:
+        reason = f"has min.insync.replicas={in_sync}: one lost broker may take records with it"
+        yield TopicProblem(name, f"{reason}: {fix.format(topic.in_sync_recommended)}", True)
 
 
 async def _settings_of(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, dict[str, str]]:

@@ -15,6 +15,7 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.structs import OffsetAndMetadata
 
 from agents_topics.connection import Connection
+from streams.rights import naming
 
 TRANSACTION_TIMEOUT_MS = 10_000
 DEADLINE_S = 8.0
@@ -80,8 +81,9 @@ class TaskProducer:
 
     async def open(self) -> None:
         """Fences the last owner; its unfinished transaction is ended when this returns."""
-        async with asyncio.timeout(4 * DEADLINE_S):
-            await self._producer.start()
+        with naming("Write"):
+            async with asyncio.timeout(4 * DEADLINE_S):
+                await self._producer.start()
 
     async def commit(self, outputs: Outputs, offsets: Mapping[tuple[str, int], int]) -> Committed:
         """Writes everything in one transaction.
@@ -89,6 +91,10 @@ class TaskProducer:
         Raises:
             TimeoutError, KafkaError: the result is unknown.
         """
+        with naming("Write"):
+            return await self._commit(outputs, offsets)
+
+    async def _commit(self, outputs: Outputs, offsets: Mapping[tuple[str, int], int]) -> Committed:
         async with asyncio.timeout(DEADLINE_S):
             await self._producer.begin_transaction()
             appends: list[_Append] = []

@@ -73,7 +73,8 @@ class StatefulWork:
                 f"{self.name}: TRUEUP_PARTITIONS is {tools.partition_count}: partitions were "
                 "added, and keys are elsewhere now than their state; begin anew (docs/operations)"
             )
-        self._producer = TaskProducer(tools.connection, f"trueup-{self.name}", tools.group)
+        transactional_id = f"{self.row.transactional_ids}{self.partition}"
+        self._producer = TaskProducer(tools.connection, transactional_id, tools.group)
         await self._producer.open()
         if self._changelog_end is not None:
             ends = await tools.broker.ends([self.changelog_name], self.partition)

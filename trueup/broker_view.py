@@ -18,9 +18,11 @@ from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaConnectionEr
 
 from agents_topics import letters
 from agents_topics.connection import Connection
+from agents_topics.rights import rights_of
 from agents_topics.roster import AGENTS, CALIBRATOR, RESOLVER
 from agents_topics.topics import DEAD_LETTERS, OUTCOMES, TOPICS
 from streams.changelog import PROGRESS_KEY, Progress, progress_of
+from streams.rights import Denied, lacking_by
 from trueup.embedded.problems import EnvironmentProblem
 
 DEADLINE_S = 15.0
@@ -135,6 +137,9 @@ async def look(
     view = BrokerView()
     async with asyncio.timeout(DEADLINE_S * 2):
         async with administering(connection) as admin:
+            needed = rights_of("status", connection.prefix)
+            if lacks := await lacking_by(admin, connection, needed):
+                raise Denied(lacks)
             names = {connection.topic(topic.name): topic.name for topic in TOPICS}
             there = set(await admin.list_topics())
             view.missing = [own for name, own in names.items() if name not in there]

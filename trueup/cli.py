@@ -5,6 +5,7 @@ needs is imported at the top of its module. There its `command` is a function or
 has commands of its own, a `typer.Typer`. To add one: its module, and its line here.
 """
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -13,7 +14,7 @@ from typing import Any
 
 import typer
 
-from trueup.exits import INTERRUPTED, ending_of
+from trueup.exits import ENVIRONMENT, INTERRUPTED, ending_of
 from trueup.printing import fail
 
 COMMANDS = {
@@ -31,9 +32,11 @@ COMMANDS = {
     "audit": "Recomputes outcomes and bins from the topics; exit 5 if anything differs.",
     "doctor": "Whether this machine, Kafka and Postgres are as a worker needs them; exit 3 if not.",
     "env": "Which settings are in force and where each comes from; what this machine offers.",
+    "config": "`config show --effective`: the settings in force, as `env` has them.",
     "worker": "One worker, until it is told to stop; `faust -A streams.app worker` is the same.",
     "migrate": "Brings the database's schema up to date.",
     "topics": "The topics on the broker.",
+    "acls": "The least rights on the broker that each command needs, to give to its user.",
     "try": "Are the confidences in a file right? No server is needed; exit 4 if no row is usable.",
     "policy": "Which rules settle what: checked, shown, compared with what was recorded.",
     "id": "A tenant's UUID for its name.",
@@ -52,7 +55,19 @@ def main() -> None:
         ending = ending_of(problem)
         if ending is None:
             raise
-        fail(*ending)
+        sentence, code = ending
+        fail(_lacking_rights(sys.argv[1:]) or sentence if code == ENVIRONMENT else sentence, code)
+
+
+def _lacking_rights(words: Sequence[str]) -> str | None:
+    """The rights for want of which a command may have failed; a broker hides what may not be seen.
+
+    Asked where somebody is known by name, and not of a broker that did not answer anyway.
+    """
+    if os.environ.get("KAFKA_SECURITY_PROTOCOL", "PLAINTEXT") == "PLAINTEXT":
+        return None
+    found: str | None = import_module("trueup.own_rights").lacking_here(words)
+    return found
 
 
 def command_line(words: Sequence[str]) -> typer.Typer:

@@ -9,10 +9,12 @@ from typing import Any
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import for_code
 from aiokafka.structs import OffsetAndMetadata
 
 from agents_topics.connection import Connection
 from agents_topics.policy import Policy
+from agents_topics.rights import DOCTOR
 from agents_topics.topics import AGENT_ACTIONS, AGENT_INTERACTIONS, DAY_MS, TOPICS, Topic
 from streams.partitioner import partitions_of
 from streams.settings import Settings
@@ -23,7 +25,9 @@ SPARE_MS = 7 * DAY_MS
 KEYS_MAX = 500
 SKEW_S_MAX = 5.0
 TRY_S_MAX = 30.0
-IN_SYNC_MIN, REPLICAS_FOR_IT = 2, 3
+SEGMENT_MS = 1_000
+COMPACTION_S_MAX = 45.0
+COMPACTION_PAUSE_S = 1.0
 
 _NO: dict[str, list[Any]] = {"partitions": []}
 _ALTER = "kafka-configs --alter --entity-type topics --entity-name"
@@ -71,6 +75,7 @@ async def kafka(
         return
     for finding in await _try_transactions(connection):
         yield finding
+    yield await _try_compaction(connection)
 
 
 async def _configs(admin: Any, names: list[str]) -> dict[str, dict[str, str]]:
@@ -137,8 +142,8 @@ def _differences(
     if kept_ms and int(config.get("delete.retention.ms", kept_ms)) < int(kept_ms):
         yield "delete.retention.ms", kept_ms
     in_sync = int(config.get("min.insync.replicas", 1))
-    if replicas >= REPLICAS_FOR_IT and in_sync < IN_SYNC_MIN:
-        yield "min.insync.replicas", str(IN_SYNC_MIN)
+    if replicas >= topic.replication_recommended and in_sync < topic.in_sync_recommended:
+        yield "min.insync.replicas", str(topic.in_sync_recommended)
     if in_sync > replicas:
         yield "min.insync.replicas", str(max(replicas - 1, 1))
 
@@ -202,7 +207,7 @@ async def _newest(reader: Reader, described: Mapping[str, Any], connection: Conn
 
 async def _try_transactions(connection: Connection) -> list[Finding]:
     """A throw-away topic: one transaction is committed and read back, one aborted and not seen."""
-    name = f"doctor-{uuid.uuid4()}"
+    name = f"{DOCTOR}{uuid.uuid4()}"
     topic = connection.topic(name)
     async with asyncio.timeout(TRY_S_MAX), administering(connection) as admin:
         config = {"message.timestamp.type": "LogAppendTime"}
@@ -241,6 +246,50 @@ async def _try_transactions(connection: Connection) -> list[Finding]:
         ),
         clock("broker's clock", sent.timestamp / 1000, before_s, after_s),
     ]
+
+
+async def _try_compaction(connection: Connection) -> Finding:
+    """A throw-away topic as the changelogs are, in a hurry: old values of a key must go."""
+    name = f"{DOCTOR}{uuid.uuid4()}"
+    topic = connection.topic(name)
+    config = {
+        "cleanup.policy": "compact",
+        "segment.ms": str(SEGMENT_MS),
+        "min.cleanable.dirty.ratio": "0.01",
+        "max.compaction.lag.ms": str(SEGMENT_MS),
+        "min.insync.replicas": "1",
+    }
+    began_s = time.monotonic()
+    left = sent = 0
+    async with asyncio.timeout(COMPACTION_S_MAX + TRY_S_MAX), administering(connection) as admin:
+        response = await admin.create_topics([NewTopic(topic, 1, 1, topic_configs=config)])
+        for created, code, *_ in response.topic_errors:
+            if code:
+                raise for_code(code)(created)
+        producer = AIOKafkaProducer(**connection.client_options(), enable_idempotence=True)
+        try:
+            await producer.start()
+            async with reading(connection) as reader:
+                while time.monotonic() < began_s + COMPACTION_S_MAX:
+                    # A segment is compacted once a later record has begun the next one.
+                    await producer.send_and_wait(topic, str(sent).encode(), key=b"key")
+                    sent += 1
+                    starts, ends = await reader.edges([(name, 0)])
+                    left = len(await reader.records((name, 0), starts[name, 0], ends[name, 0]))
+                    if left < sent:
+                        break
+                    await asyncio.sleep(COMPACTION_PAUSE_S)
+        finally:
+            await producer.stop()
+            await admin.delete_topics([topic])
+    seconds = time.monotonic() - began_s
+    return judged(
+        "compaction",
+        f"{sent} values of one key are all there after {seconds:.0f} s" if left >= sent else None,
+        f"old values of a key go: {left} of {sent} were left after {seconds:.0f} s",
+        "Is log.cleaner.enable true, and the log cleaner alive? Without it changelogs only grow; "
+        "a busy cleaner may also take longer than this check waits.",
+    )
 
 
 def clock(name: str, there_s: float, before_s: float, after_s: float) -> Finding:

@@ -5,11 +5,14 @@ by its name, so that nothing need be loaded to say that it was not raised; a tes
 the classes.
 """
 
+from agents_topics.denied import denied_in_words
+
 USAGE, ENVIRONMENT, BAD_INPUT, NOT_EXACT, INTERRUPTED = 2, 3, 4, 5, 130
 
 SENTENCES = {
     "trueup.embedded.problems.EnvironmentProblem": ENVIRONMENT,
     "agents_topics.connection.ConnectionProblem": ENVIRONMENT,
+    "streams.rights.Denied": ENVIRONMENT,
     "agents_topics.policy.PolicyProblem": BAD_INPUT,
     "streams.problems.WorkerProblem": ENVIRONMENT,
     "sinks.postgres.connect.StatementProblem": BAD_INPUT,
@@ -30,6 +33,8 @@ def ending_of(problem: BaseException) -> tuple[str, int] | None:
     """
     if isinstance(problem, OSError) and problem.filename is not None:
         return f"{problem.filename}: {problem.strerror}.", ENVIRONMENT
+    if denied := denied_in_words(problem):
+        return denied, ENVIRONMENT
     for kind in type(problem).__mro__:
         name = f"{kind.__module__}.{kind.__qualname__}"
         if name in SENTENCES:

@@ -21,7 +21,7 @@ from trueup.running import NAMES, names_servers, running_here
 
 HIDDEN = "***"
 DEFAULT = "default"
-SECRETS = ("KAFKA_SASL_PASSWORD",)
+SECRETS = ("KAFKA_SASL_PASSWORD", "KAFKA_SSL_KEY_PASSWORD")
 FROM_FILES = ("DATABASE_URL", *SECRETS)
 _CONNECTION = {
     "KAFKA_BOOTSTRAP": None,
@@ -30,9 +30,11 @@ _CONNECTION = {
     "KAFKA_SASL_MECHANISM": "PLAIN",
     "KAFKA_SASL_USERNAME": None,
     "KAFKA_SASL_PASSWORD": None,
+    "KAFKA_SASL_TOKEN_PROVIDER": None,
     "KAFKA_SSL_CA_FILE": None,
     "KAFKA_SSL_CERTIFICATE_FILE": None,
     "KAFKA_SSL_KEY_FILE": None,
+    "KAFKA_SSL_KEY_PASSWORD": None,
     "TRUEUP_PREFIX": "",
 }
 _PASSWORD = re.compile(r"(?<=password=)[^&]*", re.IGNORECASE)

@@ -20,6 +20,7 @@ from agents_topics.connection import Connection
 from agents_topics.identifiers import key_of
 from agents_topics.letters import REDRIVEN_FROM, Redriven, place_of
 from agents_topics.policy import Policy
+from agents_topics.rights import REDRIVE
 from agents_topics.topics import CONTROL, REDRIVEN_LETTERS
 from streams.partitioner import partitions_of
 from streams.transactions import Out, TaskProducer
@@ -35,7 +36,6 @@ BYTES_MAX = 256 << 20
 TRANSACTION_LETTERS_MAX = 500
 TRANSACTION_BYTES_MAX = 4 << 20
 HOUR_MS = 3_600_000
-TRANSACTIONAL_ID = "trueup-redrive"
 
 _encode = msgspec.json.Encoder().encode
 
@@ -142,7 +142,7 @@ async def redrive(
     async with AsyncExitStack() as undo:
         producer = None
         if not wishes.is_dry:
-            producer = TaskProducer(connection, TRANSACTIONAL_ID, "")
+            producer = TaskProducer(connection, REDRIVE, "")
             undo.push_async_callback(producer.close)
             await producer.open()  # what another sender has begun has ended now
         reader = await undo.enter_async_context(TopicReader(connection))

@@ -16,10 +16,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
 from agents_topics.connection import Connection
-from agents_topics.roster import AGENTS, CALIBRATOR, PUBLISHER, RESOLVER
+from agents_topics.roster import AGENTS, CALIBRATOR, GROUP, PUBLISHER, RESOLVER
 from sinks.postgres.queries import counts_by_status, sink_offsets
 from streams.changelog import Progress
-from streams.settings import GROUP, Settings
+from streams.settings import Settings
 from trueup.broker_view import BrokerView, Place, look
 from trueup.exits import ending_of
 

@@ -227,6 +227,7 @@ def test_doctor_finds_all_well_and_tries_a_transaction(
     assert failed == []
     assert findings["transactions"]["said"].startswith("committed with offsets and read back")
     assert findings["broker's clock"]["word"] == "ok"
+    assert findings["compaction"]["said"].startswith("old values of a key go")
     assert findings["row level security"]["word"] == "ok"
     topics = asyncio.run(listed(settings))
     assert not [name for name in topics if "doctor-" in name]

@@ -18,8 +18,9 @@ def command(as_json: AsJson = False) -> None:
     connection, url = connection_here(), database_here()
     settings = read_settings()
     policy = load_policy(settings.policy)
-    if problems := asyncio.run(check_topics(connection, settings.partitions)):
-        told = "; ".join(f"topic {problem.topic} {problem.reason}" for problem in problems)
+    found = asyncio.run(check_topics(connection, settings.partitions))
+    if wrong := [problem for problem in found if not problem.is_warning]:
+        told = "; ".join(f"topic {problem.topic} {problem.reason}" for problem in wrong)
         fail(f"There is nothing to audit: {told}", ENVIRONMENT)
     report = asyncio.run(
         audit_database(connection, policy, url, settings.grace_ms, settings.idle_after_ms)

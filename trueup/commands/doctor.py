@@ -25,7 +25,8 @@ from trueup.status import page_of
 from trueup.surroundings import connection_here
 
 MayWrite = Annotated[
-    bool, typer.Option("--kafka", help="Try a transaction too, in a topic that is then removed.")
+    bool,
+    typer.Option("--kafka", help="Try transactions and compaction too, in topics it removes."),
 ]
 _NONE = "none is known; `trueup demo` and `trueup up` start one of their own"
 

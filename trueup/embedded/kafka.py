@@ -101,6 +101,8 @@ class EmbeddedKafka:
         folder: Its own folder, mode 0700, made by the caller.
         port: The port to listen on, or None for a free one, which it then keeps.
         throwaway: Its data may be lost: it is ended by kill -9 and removed with its owner.
+        settings: Lines that follow ours and win over them; `{port}` and `{controller_port}` are
+            filled in.
     """
 
     def __init__(
@@ -111,6 +113,7 @@ class EmbeddedKafka:
         *,
         port: int | None = None,
         throwaway: bool = False,
+        settings: str = "",
         choose_port: Callable[[], int] = free_port,
     ) -> None:
         self.folder = folder
@@ -118,6 +121,7 @@ class EmbeddedKafka:
         self._jars = jars
         self._asked_port = port
         self._throwaway = throwaway
+        self._settings = SETTINGS + settings
         self._choose_port = choose_port
         self._kept: Kept | None = None
         self.port = 0
@@ -188,7 +192,7 @@ class EmbeddedKafka:
         (self.folder / "log4j2.properties").write_text(LOGGING, encoding="ascii")
         controller_port = free_port(avoid=frozenset({port}))
         for name, data in (("server.properties", "data"), ("format.properties", "data.new")):
-            text = SETTINGS.format(port=port, controller_port=controller_port, data=data)
+            text = self._settings.format(port=port, controller_port=controller_port, data=data)
             (self.folder / name).write_text(text, encoding="ascii")
 
     def _format_once(self) -> None:

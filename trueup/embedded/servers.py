@@ -209,9 +209,16 @@ class _Start:
 
 
 def kafka_in(
-    home: Path, *, port: int | None = None, throwaway: bool = False, say: Say = silent
+    home: Path,
+    *,
+    port: int | None = None,
+    throwaway: bool = False,
+    say: Say = silent,
+    settings: str = "",
 ) -> EmbeddedKafka:
     """A Kafka that could start: its Java is found, its jars are fetched.
+
+    `settings` are lines for its `server.properties` that win over ours.
 
     Raises:
         EnvironmentProblem: One of them cannot be had.
@@ -227,7 +234,9 @@ def kafka_in(
     say(f"Kafka {KAFKA_VERSION} jars ({len(JARS)}, {how})", time.monotonic() - began)
 
     folder = private_folder(home / "kafka")
-    return EmbeddedKafka(folder, java, jars_folder(cache), port=port, throwaway=throwaway)
+    return EmbeddedKafka(
+        folder, java, jars_folder(cache), port=port, throwaway=throwaway, settings=settings
+    )
 
 
 def postgres_in(

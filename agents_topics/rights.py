@@ -1,0 +1,197 @@
+"""What each command must be allowed to do on the broker, and nothing else: from TOPICS and AGENTS.
+
+The broker takes Read and Write for Describe too, so where a command has one of them Describe is
+left out. A producer that may write to any topic may be idempotent, since Kafka 2.8.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from agents_topics import topics
+from agents_topics.roster import AGENTS, GROUP, RESOLVER, AgentRow
+from agents_topics.topics import TOPICS
+
+Operation = Literal["Read", "Write", "Create", "Delete", "Describe", "DescribeConfigs"]
+Resource = Literal["topic", "group", "transactional-id"]
+
+REDRIVE = "trueup-redrive"
+"""The transactional id that all redrives share, so that one fences the other."""
+DEMO, DOCTOR = "demo-", "doctor-"
+"""What the names that a demo, and a doctor who tries, make up on the broker begin with."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Right:
+    """One operation on one name, or on all names that begin so."""
+
+    resource: Resource
+    name: str
+    operation: Operation
+    is_prefix: bool = False
+
+    def __str__(self) -> str:
+        beginning = " beginning with" if self.is_prefix else ""
+        return f"{self.operation} on {self.resource}{beginning} {self.name}"
+
+
+def rights_of(command: str, prefix: str = "", agents: Sequence[AgentRow] = AGENTS) -> list[Right]:
+    """The least that a command needs; `emit --settle` needs what `clock` does as well.
+
+    >>> [str(right) for right in rights_of("clock", "live-")]
+    ['Write on topic live-control']
+
+    Args:
+        command: One of `COMMANDS`.
+        prefix: Of the installation's names.
+        agents: Which of them a worker runs.
+    """
+    wanted = _worker(agents) if command == "worker" else _NEEDS[command]()
+    return least(
+        Right(right.resource, prefix + right.name, right.operation, right.is_prefix)
+        for right in wanted
+    )
+
+
+def least(rights: Iterable[Right]) -> list[Right]:
+    """Each once and in order, without those that others imply."""
+    wanted = set(rights)
+    known_by = {(r.resource, r.name) for r in wanted if r.operation in ("Read", "Write", "Delete")}
+    return sorted(
+        right
+        for right in wanted
+        if right.operation != "Describe" or (right.resource, right.name) not in known_by
+    )
+
+
+def _worker(agents: Sequence[AgentRow]) -> Iterator[Right]:
+    """Checks every topic; joins the group; each agent reads, and writes in its transactions."""
+    yield from _check()
+    yield Right("group", GROUP, "Read")
+    for row in agents:
+        yield from _topics("Read", row.reads)
+        yield from _topics("Write", row.writes)
+        if row.changelog:
+            yield from _topics("Read", [row.changelog])
+            yield from _topics("Write", [row.changelog])
+            yield Right("transactional-id", row.transactional_ids, "Write", is_prefix=True)
+        if row is RESOLVER:
+            yield from _policy()
+
+
+def _emit() -> Iterator[Right]:
+    return _topics(
+        "Write", (topics.AGENT_ACTIONS, topics.AGENT_INTERACTIONS, topics.AGENT_FEEDBACK)
+    )
+
+
+def _label() -> Iterator[Right]:
+    return _topics("Write", (topics.AGENT_INTERACTIONS,))
+
+
+def _clock() -> Iterator[Right]:
+    return _topics("Write", (topics.CONTROL,))
+
+
+def _policy() -> Iterator[Right]:
+    yield from _topics("Read", (topics.POLICIES,))
+    yield from _topics("Write", (topics.POLICIES,))
+
+
+def _status() -> Iterator[Right]:
+    yield from _topics("Describe", TOPICS)
+    yield Right("group", GROUP, "Describe")
+    yield from _topics("Read", (topics.DEAD_LETTERS, topics.OUTCOMES))
+    for row in AGENTS:
+        yield from _topics("Read", row.reads)
+        yield from _topics("Read", [row.changelog] if row.changelog else [])
+
+
+def _audit() -> Iterator[Right]:
+    yield from _check()
+    outputs = (topics.LATE_EVENTS, topics.DEAD_LETTERS, topics.OUTCOMES)
+    changelogs = (topics.RESOLVER_CHANGELOG, topics.CALIBRATOR_CHANGELOG)
+    yield from _topics("Read", (*RESOLVER.reads, *outputs, *changelogs))
+
+
+def _explain() -> Iterator[Right]:
+    kept = (topics.LATE_EVENTS, topics.DEAD_LETTERS, topics.OUTCOMES)
+    return _topics("Read", (topics.AGENT_ACTIONS, topics.AGENT_INTERACTIONS, *kept))
+
+
+def _dead_letters() -> Iterator[Right]:
+    yield from _topics("Read", (*RESOLVER.reads, topics.DEAD_LETTERS, topics.REDRIVEN_LETTERS))
+
+
+def _redrive() -> Iterator[Right]:
+    yield from _dead_letters()
+    yield from _topics("Read", (topics.RESOLVER_CHANGELOG,))
+    yield from _topics("Write", (*RESOLVER.reads, topics.REDRIVEN_LETTERS))
+    yield Right("transactional-id", REDRIVE, "Write")
+
+
+def _check() -> Iterator[Right]:
+    yield from _topics("Describe", TOPICS)
+    yield from _topics("DescribeConfigs", TOPICS)
+
+
+def _create() -> Iterator[Right]:
+    yield from _topics("Create", TOPICS)
+    yield from _topics("Describe", TOPICS)
+
+
+def _doctor() -> Iterator[Right]:
+    yield from _check()
+    yield from _topics("Read", TOPICS)
+
+
+def _doctor_who_tries() -> Iterator[Right]:
+    yield from _doctor()
+    yield from _everything_beginning_with(DOCTOR)
+
+
+def _demo() -> Iterator[Right]:
+    return _everything_beginning_with(DEMO)
+
+
+def _everything_beginning_with(name: str) -> Iterator[Right]:
+    operations: tuple[Operation, ...] = ("Create", "Read", "Write", "DescribeConfigs")
+    for operation in (*operations, *(("Delete",) if name == DOCTOR else ())):
+        yield Right("topic", name, operation, is_prefix=True)
+    yield Right("group", name, "Read", is_prefix=True)
+    yield Right("transactional-id", name, "Write", is_prefix=True)
+
+
+def _topics(operation: Operation, those: Iterable[topics.Topic]) -> Iterator[Right]:
+    return (Right("topic", topic.name, operation) for topic in those)
+
+
+_NEEDS: dict[str, Callable[[], Iterator[Right]]] = {
+    "emit": _emit,
+    "clock": _clock,
+    "label": _label,
+    "status": _status,
+    "audit": _audit,
+    "policy": _policy,
+    "explain": _explain,
+    "dead-letters": _dead_letters,
+    "dead-letters-redrive": _redrive,
+    "doctor": _doctor,
+    "doctor-kafka": _doctor_who_tries,
+    "topics-check": _check,
+    "topics-create": _create,
+    "demo": _demo,
+}
+COMMANDS = ("worker", *_NEEDS)
+"""Commands that speak to the broker; what each needs is `rights_of` it."""
+
+
+def lacking_in_words(user: str | None, rights: Sequence[Right]) -> str:
+    """One sentence that names them.
+
+    >>> lacking_in_words("ada", [Right("topic", "control", "Write")])
+    'User ada lacks Write on topic control; `trueup acls` prints what to allow.'
+    """
+    who = f"User {user}" if user else "This user"
+    told = ", ".join(map(str, rights))
+    return f"{who} lacks {told}; `trueup acls` prints what to allow."
