@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable
 
 CHANGES_MAX = 4
-WITHIN_S = 60.0
+WITHIN_S = 300.0
 
 
 class MembershipWatch:

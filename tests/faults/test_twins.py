@@ -12,7 +12,7 @@ from trueup.exits import ENVIRONMENT
 from trueup.worker_process import WorkerProcess
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_of_two_workers_with_one_instance_id_one_ends_and_says_why(kafka_bootstrap, tmp_path):
     settings = {
         "KAFKA_BOOTSTRAP": kafka_bootstrap,
@@ -23,7 +23,7 @@ def test_of_two_workers_with_one_instance_id_one_ends_and_says_why(kafka_bootstr
     }
     asyncio.run(create_topics(connection_of(settings), 4))
     workers = [WorkerProcess(settings, tmp_path / f"{name}.log") for name in "ab"]
-    deadline_s = time.monotonic() + 120
+    deadline_s = time.monotonic() + 240
     try:
         while all(worker.process.poll() is None for worker in workers):
             assert time.monotonic() < deadline_s

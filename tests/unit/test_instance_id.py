@@ -6,9 +6,7 @@ from streams.instance_id import CHANGES_MAX, WITHIN_S, MembershipWatch
 
 
 @pytest.mark.parametrize(("apart_s", "is_contested"), [(1, True), (WITHIN_S, False)])
-def test_a_member_id_that_changes_again_and_again_within_a_minute_is_contested(
-    apart_s, is_contested
-):
+def test_a_member_id_that_changes_again_and_again_of_late_is_contested(apart_s, is_contested):
     now_s = 0.0
     watch = MembershipWatch(lambda: now_s)
     found = []
