@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import TopicAlreadyExistsError, for_code
+from aiokafka.errors import TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
 
 from agents_topics.connection import Connection
 from agents_topics.rights import rights_of
@@ -86,15 +86,15 @@ async def check_topics(
         lacks = await lacking_by(admin, connection, rights_of("topics-check", connection.prefix))
         if lacks:
             raise Denied(lacks)
-        there = set(await admin.list_topics())
-        names = [connection.topic(topic.name) for topic in TOPICS]
+        settings = await _settings_of(admin, [connection.topic(topic.name) for topic in TOPICS])
         needed = [connection.topic(topic.name) for topic in TOPICS if topic.is_needed]
-        missing = [name for name in needed if name not in there]
+        missing = [name for name in needed if name not in settings]
         problems = [TopicProblem(n, "is missing: `trueup topics create` makes it") for n in missing]
-        present = [name for name in names if name in there]
         replicas = {}
-        for found in await admin.describe_topics(present) if present else []:
+        for found in await admin.describe_topics(list(settings)) if settings else []:
             count = len(found["partitions"])
+            if not count:  # it has gone meanwhile
+                continue
             replicas[found["topic"]] = min(len(p["replicas"]) for p in found["partitions"])
             if count != partitions:
                 problems.append(
@@ -105,10 +105,9 @@ async def check_topics(
                     )
                 )
         brokers = len((await admin.describe_cluster())["brokers"])
-        settings = await _settings_of(admin, present)
         for topic in TOPICS:
             name = connection.topic(topic.name)
-            if name in settings:
+            if name in replicas:
                 found_problems = _problems_of(topic, settings[name], longest_ms + SPARE_MS)
                 problems += [TopicProblem(name, reason) for reason in found_problems]
                 in_sync = int(settings[name].get("min.insync.replicas", 1))
@@ -144,7 +143,7 @@ def replica_problems(
 
 
 async def _settings_of(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, dict[str, str]]:
-    """By topic what the broker says of it.
+    """By topic that is there what the broker says of it.
 
     Raises:
         KafkaError: it may not be asked.
@@ -153,6 +152,8 @@ async def _settings_of(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str
     settings = {}
     for answer in await admin.describe_configs(asked) if names else []:
         for code, message, _, name, entries, *_ in answer.resources:
+            if for_code(code) is UnknownTopicOrPartitionError:
+                continue
             if code:
                 raise for_code(code)(f"{name}: {message}")
             settings[name] = {entry[0]: entry[1] for entry in entries}

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from agents_topics.connection import connection_of
 from agents_topics.identifiers import key_of
 from agents_topics.policy_file import DEFAULT_POLICY_TOML, load_policy
+from agents_topics.rights import REDRIVE
 from sinks.postgres.migrate import migrate
 from sinks.postgres.provenance import outcomes_of_action
 from sinks.postgres.queries import run_sql
@@ -28,7 +29,6 @@ from trueup.emit import send_clock
 from trueup.explain import gather
 from trueup.explain_story import story_lines
 from trueup.ledger import audit_database
-from trueup.redrive import TRANSACTIONAL_ID
 from trueup.worker_process import WorkerProcess
 
 TENANT = "a47951f0-e4ec-5f4c-8d0b-bc4430f8fee5"
@@ -309,7 +309,7 @@ async def interrupted(bench):
     """Another redrive has written and not committed; once this one has begun, it cannot."""
     connection = bench.connection
     other = AIOKafkaProducer(
-        **connection.client_options(), transactional_id=connection.topic(TRANSACTIONAL_ID)
+        **connection.client_options(), transactional_id=connection.topic(REDRIVE)
     )
     await other.start()
     try:
