@@ -22,9 +22,11 @@ def test_of_two_workers_with_one_instance_id_one_ends_and_says_why(kafka_bootstr
         "TRUEUP_PREFIX": f"twins-{uuid.uuid4().hex[:8]}-",
     }
     asyncio.run(create_topics(connection_of(settings), 4))
-    workers = [WorkerProcess(settings, tmp_path / f"{name}.log") for name in "ab"]
+    workers = [WorkerProcess(settings, tmp_path / "a.log")]
     deadline_s = time.monotonic() + 240
     try:
+        asyncio.run(workers[0].wait_until_ready())
+        workers.append(WorkerProcess(settings, tmp_path / "b.log"))
         while all(worker.process.poll() is None for worker in workers):
             assert time.monotonic() < deadline_s
             time.sleep(0.5)
