@@ -37,6 +37,7 @@ from streams.work import Tools
 
 STOP_S_MAX = 12.0
 EXIT_CONTESTED = 3
+WATCH_S = 2.0
 NEW_CLUSTER_S = 5.0
 
 log = structlog.get_logger("trueup.worker")
@@ -97,7 +98,14 @@ class WorkerApp(BatchApp):
         await self.worker.health.start()
         self.on_partitions_assigned.connect(cast(Any, self._open_tasks))
         self.on_partitions_revoked.connect(cast(Any, self._close_tasks))
+        self.add_future(self._watch_group())
         log.info("worker_started", web_port=self.worker.health.port, group=tools.group)
+
+    async def _watch_group(self) -> None:
+        while not self.should_stop:
+            await self.sleep(WATCH_S)
+            if not self.should_stop and cast(BatchConsumer, self.consumer).was_refused:
+                self.on_contested_membership()
 
     def on_contested_membership(self) -> None:
         """Ends the process at once: of two workers that throw each other out the older one goes.
@@ -107,6 +115,8 @@ class WorkerApp(BatchApp):
         """
         name = self.conf.consumer_group_instance_id
         reason = f"another worker has TRUEUP_INSTANCE_ID={name}: give each a name of its own"
+        if name is None:
+            reason = "the group has refused this worker for good: the lines above say why"
         log.error("worker_ends", reason=reason)
         os._exit(EXIT_CONTESTED)
 

@@ -195,6 +195,15 @@ class BatchConsumer(driver.Consumer):
         position: Position = await thread.in_this_thread(work)
         return position
 
+    @property
+    def was_refused(self) -> bool:
+        """Whether the group has refused this worker for good: its client then waits without end."""
+        client = getattr(self._thread, "_consumer", None)
+        coordination = getattr(client and client._coordinator, "_coordination_task", None)
+        if coordination is None or not coordination.done() or coordination.cancelled():
+            return False
+        return coordination.exception() is not None
+
     async def perform_seek(self) -> None:
         """Nothing: a task seeks when it has opened, to what its changelog says."""
 

@@ -13,7 +13,10 @@ from trueup.worker_process import WorkerProcess
 
 
 @pytest.mark.soak
-def test_of_two_workers_with_one_instance_id_one_ends_and_says_why(kafka_bootstrap, tmp_path):
+@pytest.mark.parametrize("is_first_ready", [True, False])
+def test_of_two_workers_with_one_instance_id_one_ends_and_says_why(
+    kafka_bootstrap, tmp_path, is_first_ready
+):
     settings = {
         "KAFKA_BOOTSTRAP": kafka_bootstrap,
         "TRUEUP_AGENTS": "outcome-resolver",
@@ -25,7 +28,8 @@ def test_of_two_workers_with_one_instance_id_one_ends_and_says_why(kafka_bootstr
     workers = [WorkerProcess(settings, tmp_path / "a.log")]
     deadline_s = time.monotonic() + 240
     try:
-        asyncio.run(workers[0].wait_until_ready())
+        if is_first_ready:
+            asyncio.run(workers[0].wait_until_ready())
         workers.append(WorkerProcess(settings, tmp_path / "b.log"))
         while all(worker.process.poll() is None for worker in workers):
             assert time.monotonic() < deadline_s
