@@ -16,7 +16,6 @@ import heapq
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from sys import intern
 from typing import Any, Literal, Protocol
 
 from agents_topics.codec import Decoded, Malformed
@@ -24,6 +23,7 @@ from agents_topics.events import Action, Interaction, LateEvent, Outcome
 from agents_topics.policy import HUMAN_LABEL, OutcomeRule, Policy, PolicyVersion
 from agents_topics.topics import AGENT_ACTIONS, AGENT_INTERACTIONS
 from tables.conversations import Conversations
+from tables.holding import held_action, held_interaction
 from tables.label_delay import LabelDelay
 from tables.lead_marks import LeadMarks
 from tables.outcome_join import (
@@ -36,7 +36,7 @@ from tables.outcome_join import (
     decide,
     expired,
 )
-from tables.outcome_record import carried_of, unpublished, with_verdict
+from tables.outcome_record import with_verdict
 from tables.remembered_ids import Id, RememberedIds
 from tables.resolver_rows import (
     action_of,
@@ -257,15 +257,7 @@ class OutcomeResolver:
             return "conflict", "another action has this action_id"
         if len(conversation.actions) >= HELD_PER_CONVERSATION_MAX:
             return "conversation_full", "10,000 actions are open"
-        stage = event.deal_stage and intern(event.deal_stage)
-        action = HeldAction(conversation, action_id, at_ms, stage, event.interaction_count)
-        source = version.source_of(event.action_type, event.confidence_source)
-        for rule in rules:
-            record = unpublished(
-                conversation.key, action, rule, version.digest, event.action_type,
-                event.predicted_confidence, source, carried_of(event),
-            )  # fmt: skip
-            action.add(OpenOutcome(rule, record, record.window_expires_at_ms, record.settled_at_ms))
+        action = held_action(conversation, at_ms, event, version, rules)
         for other in conversation.actions.values():
             if other.open_count and other.has_last:
                 self._touch(other)
@@ -283,11 +275,7 @@ class OutcomeResolver:
         """Takes an interaction in; or says why not: reason and detail."""
         if len(conversation.interactions) >= HELD_PER_CONVERSATION_MAX:
             return "conversation_full", "10,000 interactions are held"
-        held = HeldInteraction(
-            at_ms, event.event_id, event.kind, event.action_id, event.deal_stage,
-            event.interaction_count, event.label, event.label and label_score_of(event),
-            known_at_ms,
-        )  # fmt: skip
+        held = held_interaction(at_ms, event, known_at_ms)
         self._conversations.hold(conversation, held)
         for action in conversation.actions.values():
             if action.at_ms <= at_ms < action.settle_ms:
@@ -390,9 +378,3 @@ def _meets(held: HeldInteraction, action: HeldAction) -> bool:
     else:
         is_about = held.action_id == action.action_id
     return is_about and action.at_ms <= held.at_ms < action.settle_ms
-
-
-def label_score_of(event: Interaction) -> float | None:
-    """The score that a label brings along."""
-    score = event.metadata.get("score") if event.metadata else None
-    return float(score) if isinstance(score, int | float) else None

@@ -18,13 +18,14 @@ from aiokafka import ConsumerRecord
 
 from agents_topics.codec import Malformed
 from agents_topics.connection import Connection
-from agents_topics.events import Interaction, LateEvent, Outcome
+from agents_topics.events import LateEvent, Outcome
 from agents_topics.identifiers import key_of
 from agents_topics.letters import REDRIVEN_FROM, place_of
 from agents_topics.policy import OutcomeRule, Policy
 from agents_topics.topics import AGENT_ACTIONS, AGENT_INTERACTIONS, LATE_EVENTS, OUTCOMES
 from sinks.postgres.provenance import Located
 from streams.partitioner import partitions_of
+from tables.holding import held_action, held_interaction
 from tables.outcome_join import (
     Conversation,
     HeldAction,
@@ -34,8 +35,7 @@ from tables.outcome_join import (
     decide,
     expired,
 )
-from tables.outcome_record import carried_of, unpublished
-from tables.outcome_resolver import FUTURE_MS_MAX, label_score_of
+from tables.outcome_resolver import FUTURE_MS_MAX
 from trueup.foresight import read_event
 from trueup.letters import Letter, Selection, letters_in
 from trueup.topic_reader import TopicReader
@@ -262,7 +262,7 @@ def _retell(case: Case, key: str) -> None:
             if held.action_id == outcome.action_id:
                 case.action, case.action_broker_ms = held, one.broker_ms
         else:
-            interaction = held_interaction(one)
+            interaction = held_interaction(one.at_ms or 0, one.event, one.broker_ms)
             conversation.interactions.append((interaction.at_ms, interaction.event_id, interaction))
     conversation.interactions.sort(key=lambda held: held[:2])
     if case.action is None:
@@ -278,33 +278,16 @@ def _retell(case: Case, key: str) -> None:
 
 def _held_action(case: Case, conversation: Conversation, one: Arrived) -> HeldAction:
     event, at_ms = one.event, one.at_ms or 0
-    action = HeldAction(
-        conversation, event.action_id or event.event_id, at_ms, event.deal_stage,
-        event.interaction_count,
-    )  # fmt: skip
-    if action.action_id in conversation.actions:
-        return conversation.actions[action.action_id]
+    action_id = event.action_id or event.event_id
+    if action_id in conversation.actions:
+        return conversation.actions[action_id]
     version = case.policy.version_at(at_ms)
-    if action.action_id == case.about.action_id:
+    if action_id == case.about.action_id:
         version = case.policy.by_digest.get(case.about.policy_version, version)
-    for rule in version.rules_of(event.tenant_id, event.action_type, event.outcome_type):
-        record = unpublished(
-            conversation.key, action, rule, version.digest, event.action_type,
-            event.predicted_confidence, event.confidence_source, carried_of(event),
-        )  # fmt: skip
-        action.add(OpenOutcome(rule, record, record.window_expires_at_ms, record.settled_at_ms))
-    conversation.actions[action.action_id] = action
+    rules = version.rules_of(event.tenant_id, event.action_type, event.outcome_type)
+    action = held_action(conversation, at_ms, event, version, rules)
+    conversation.actions[action_id] = action
     return action
-
-
-def held_interaction(one: Arrived) -> HeldInteraction:
-    """An admitted interaction as the core holds it."""
-    event: Interaction = one.event
-    return HeldInteraction(
-        one.at_ms or 0, event.event_id, event.kind, event.action_id, event.deal_stage,
-        event.interaction_count, event.label, event.label and label_score_of(event),
-        one.broker_ms,
-    )  # fmt: skip
 
 
 @dataclass(slots=True)

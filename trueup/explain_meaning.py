@@ -4,8 +4,9 @@ from dataclasses import dataclass, replace
 
 from agents_topics.events import STAGE_RANKS
 from agents_topics.policy import HUMAN_LABEL, OutcomeRule, Signal
+from tables.holding import held_interaction
 from tables.outcome_join import HeldAction, HeldInteraction, OpenOutcome, is_last, meanings_of
-from trueup.explain import Arrived, Case, Chapter, held_interaction
+from trueup.explain import Arrived, Case, Chapter
 from trueup.plain_text import duration, shown, utc
 
 
@@ -65,7 +66,7 @@ def meaning_of(case: Case, chapter: Chapter, one: Arrived) -> Meaning:
     is_in = at_ms is not None and outcome.created_at_ms <= at_ms < open_outcome.settle_ms
     if one.became != "admitted":
         return Meaning((), _not_admitted(one), is_in_window=is_in)
-    held = held_interaction(one)
+    held = held_interaction(one.at_ms or 0, one.event, one.broker_ms)
     decided = chapter.outcome.decided_by == held.event_id
     if held.kind == HUMAN_LABEL:
         return _of_label(held, action, open_outcome, decided)

@@ -1,0 +1,44 @@
+"""What is held of an admitted event: one form for the step that takes it in and whoever retells."""
+
+from sys import intern
+
+from agents_topics.events import Action, Interaction
+from agents_topics.policy import OutcomeRule, PolicyVersion
+from tables.outcome_join import Conversation, HeldAction, HeldInteraction, OpenOutcome
+from tables.outcome_record import carried_of, unpublished
+
+
+def held_action(
+    conversation: Conversation,
+    at_ms: int,
+    event: Action,
+    version: PolicyVersion,
+    rules: tuple[OutcomeRule, ...],
+) -> HeldAction:
+    """An action with an open outcome for each rule; its conversation does not hold it yet."""
+    stage = event.deal_stage and intern(event.deal_stage)
+    action = HeldAction(
+        conversation, event.action_id or event.event_id, at_ms, stage, event.interaction_count
+    )
+    source = version.source_of(event.action_type, event.confidence_source)
+    for rule in rules:
+        record = unpublished(
+            conversation.key, action, rule, version.digest, event.action_type,
+            event.predicted_confidence, source, carried_of(event),
+        )  # fmt: skip
+        action.add(OpenOutcome(rule, record, record.window_expires_at_ms, record.settled_at_ms))
+    return action
+
+
+def held_interaction(at_ms: int, event: Interaction, known_at_ms: int) -> HeldInteraction:
+    """An interaction; `known_at_ms` is the broker's timestamp of its record."""
+    return HeldInteraction(
+        at_ms, event.event_id, event.kind, event.action_id, event.deal_stage,
+        event.interaction_count, event.label, event.label and _label_score_of(event), known_at_ms,
+    )  # fmt: skip
+
+
+def _label_score_of(event: Interaction) -> float | None:
+    """The score that a label brings along."""
+    score = event.metadata.get("score") if event.metadata else None
+    return float(score) if isinstance(score, int | float) else None
