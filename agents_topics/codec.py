@@ -131,8 +131,17 @@ def _envelope_of(event_type: type[InputEvent]) -> type[Any]:
 
 
 def decode_clock(value: bytes | None) -> Clock | Malformed:
-    """The clock record of a `control` record, or why there is none."""
-    return decode_as(_CLOCK, value)
+    """The clock record of a `control` record, its time readable; or why there is none."""
+    clock = decode_as(_CLOCK, value)
+    if isinstance(clock, Malformed):
+        return clock
+    if "\0" in clock.event_id:
+        return Malformed("nul", "event_id: holds the character U+0000")
+    try:
+        to_ms(clock.until)
+    except ValueError as problem:
+        return Malformed("time", f"until: {problem}")
+    return clock
 
 
 def decode_as(adapter: TypeAdapter[EventType], value: bytes | None) -> EventType | Malformed:

@@ -197,11 +197,7 @@ class ResolverWork(StatefulWork):
             if isinstance(clock, Malformed):
                 resolver.refuse(CONTROL, record, clock.reason, clock.detail)
                 continue
-            try:
-                until_ms = to_ms(clock.until)
-            except ValueError as problem:
-                resolver.refuse(CONTROL, record, "time", f"until: {problem}")
-                continue
+            until_ms = to_ms(clock.until)
             if until_ms > record.timestamp + FUTURE_MS_MAX:
                 resolver.refuse(CONTROL, record, "future", f"until {clock.until}")
             else:

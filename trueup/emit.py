@@ -25,7 +25,6 @@ from aiokafka.errors import KafkaConnectionError
 
 from agents_topics.codec import Malformed, decode_clock
 from agents_topics.connection import Connection
-from agents_topics.events import to_ms
 from agents_topics.policy import Policy
 from agents_topics.topics import CONTROL
 from trueup.check import LineReader, Problem
@@ -307,7 +306,7 @@ def clock_value(until: str) -> bytes:
     """
     event = {"kind": "clock", "event_id": f"clock-{uuid.uuid4()}", "until": until}
     value = msgspec.json.encode(event)
-    if isinstance(decode_clock(value), Malformed):
-        raise ValueError(f"{until!r} is no RFC 3339 time with a zone, like 2026-01-05T09:30:00Z")
-    to_ms(until)
+    found = decode_clock(value)
+    if isinstance(found, Malformed):
+        raise ValueError(f"no RFC 3339 time with a zone, like 2026-01-05T09:30:00Z: {found.detail}")
     return value

@@ -4,7 +4,7 @@ import json
 import re
 
 import jsonschema
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from jsonschema import validators
 
@@ -81,6 +81,7 @@ def reason_of(event_type, document):
 
 @settings(max_examples=800, deadline=None)
 @given(documents())
+@example((Clock, EXAMPLES[Clock]["full"] | {"event_id": "\0"}))
 def test_a_document_keeps_the_schema_where_the_decoder_takes_it(drawn):
     event_type, document = drawn
 

@@ -5,11 +5,11 @@ import random
 
 import pytest
 
-from agents_topics.codec import Decoded, Decoder, Malformed
+from agents_topics.codec import Decoded, Decoder, Malformed, decode_clock
 from agents_topics.events import Action
 from streams.fast_decoder import FastDecoder
 from tests.wrapping import APICURIO, BINARY, CONFLUENT, STRUCTURED, enveloped
-from trueup.audit.contract import Broken, Event, read_event
+from trueup.audit.contract import Broken, Event, read_clock, read_event
 
 TENANT = "a47951f0-e4ec-5f4c-8d0b-bc4430f8fee5"
 KEY = f"{TENANT}/c1".encode()
@@ -192,6 +192,26 @@ def test_poison_is_refused_with_its_reason(name):
     assert isinstance(found, Malformed)
     assert Broken(reason).is_told_as(found.reason), found
     assert found.detail
+
+
+@pytest.mark.parametrize(
+    ("told", "reason"),
+    [
+        ({"event_id": "a\0b"}, "nul"),
+        ({"until": "2026-02-30T00:00:00Z"}, "time"),
+        ({"until": "2026-01-05"}, FIELD),
+        ({"kind": "Clock"}, FIELD),
+    ],
+)
+def test_a_bad_clock_record_is_refused_with_its_reason(told, reason):
+    clock = {"kind": "clock", "event_id": "c-1", "until": "2026-01-05T00:00:00Z"} | told
+    value = json.dumps(clock).encode()
+
+    found = decode_clock(value)
+
+    assert isinstance(found, Malformed)
+    assert Broken(reason).is_told_as(found.reason), found
+    assert read_clock(value) == Broken(reason)
 
 
 def test_one_byte_in_ten_at_random_stops_nobody():

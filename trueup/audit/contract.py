@@ -165,6 +165,8 @@ def read_clock(value: bytes | None) -> int | Broken:
         document, {"kind": _word("clock"), "event_id": _ID, "until": _like(_TIME.pattern)}, {}
     ):
         return Broken("field")
+    if "\0" in document["event_id"]:
+        return Broken("nul")
     until_ms = _ms_of(document["until"])
     return Broken("time") if until_ms is None else until_ms
 
