@@ -35,6 +35,8 @@ class Tools:
     budget: TransactionBudget
     transactions: dict[str, int]
     """Transactions of this worker by result."""
+    restores: dict[tuple[str, int], int]
+    """How often a state was read from its changelog, by Faust agent and partition."""
 
 
 class StatefulWork:
@@ -93,6 +95,8 @@ class StatefulWork:
         await self._check_offsets(end)
         self.begin(progress)
         await self._restore(rows)
+        at = (self.row.name, self.partition)
+        tools.restores[at] = tools.restores.get(at, 0) + 1
         self._changelog_end = end
         return dict(self.offsets)
 
