@@ -278,6 +278,7 @@ class ResolverWork(StatefulWork):
             first_ms=times.first_ms,
             first_broker_ms=times.first_broker_ms,
             policy=[version.digest for version in self._begun()],
+            partitions=self.tools.partition_count,
             counts={"/".join(name): count for name, count in self.resolver.counts.items()},
             label_delays={
                 name: (delay.counts, delay.sum_ms)
