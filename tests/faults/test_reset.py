@@ -1,13 +1,11 @@
 """`trueup reset` on real servers: told first, refused while a worker lives, exact afterwards."""
 
 import asyncio
-import os
-import subprocess
-import sys
 
 import pytest
 
 from sinks.postgres.queries import run_sql
+from tests.command_line import run_trueup
 from trueup.demo_workload import ACTIONS_MIN
 from trueup.exits import ENVIRONMENT
 from trueup.reset import TABLES
@@ -16,11 +14,7 @@ SETTLED_S = 60
 
 
 def trueup(it, *words):
-    return subprocess.run(
-        [sys.executable, "-m", "trueup", *words],
-        env={**os.environ, **it.settings}, cwd=it.tmp_path, capture_output=True, text=True,
-        timeout=120, check=False,
-    )  # fmt: skip
+    return run_trueup(it.tmp_path, *words, settings=it.settings)
 
 
 async def row_counts(it):
