@@ -152,6 +152,7 @@ def make_app(connection: Connection, settings: Settings, sink: Sink) -> WorkerAp
         broker=Broker(connection),
         budget=TransactionBudget(settings.transactions_per_s),
         transactions={},
+        restores={},
     )
     resolver_settings = ResolverSettings(
         policy=load_policy(settings.policy),
