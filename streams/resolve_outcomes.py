@@ -5,7 +5,7 @@ applied. Decide: one call into `tables.outcome_resolver`. Save and send: one tra
 settled outcomes and promises, late events, dead letters, changelog, offsets}.
 """
 
-import time
+import asyncio
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -247,13 +247,13 @@ class ResolverWork(StatefulWork):
         outputs[self.changelog_name, own] = row_outs(step.changes, self._progress())
         broker_now_ms = await self.transact(outputs)
         if promised_ms is not None:
-            self._promised_ms, self._promised_at_s = promised_ms, time.monotonic()
+            self._promised_ms, self._promised_at_s = promised_ms, _now_s()
         return broker_now_ms
 
     def _add_promise(self, outputs: dict[tuple[str, int], list[Out]]) -> int | None:
         """At most once a second: everything with a settle time up to now has been written."""
         settled_ms = self.resolver.settled_ms
-        is_due = time.monotonic() - self._promised_at_s >= PROMISE_S
+        is_due = _now_s() - self._promised_at_s >= PROMISE_S
         if settled_ms <= self._promised_ms or not is_due:
             return None
         value = encode(Promise(source=self.partition, until_ms=settled_ms))
@@ -279,6 +279,10 @@ class ResolverWork(StatefulWork):
                 for name, delay in self.resolver.label_delays.items()
             },
         )
+
+
+def _now_s() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def restore_times(resolver: OutcomeResolver, progress: Progress) -> None:

@@ -222,7 +222,8 @@ class Task:
                 await self._pause_before_retry(retry_after_s)
 
     async def _open(self) -> None:
-        started_s = time.monotonic()
+        loop = asyncio.get_running_loop()
+        started_s = loop.time()
         offsets = await self.work.open()
         self._gap = None
         for topic, queue in self._queues.items():
@@ -233,11 +234,12 @@ class Task:
                 self._names[topic], self.partition, offsets[topic], queue.epoch
             )
             self._consumer.resume_partitions({self._tp(topic)})
-        seconds = round(time.monotonic() - started_s, 3)
+        seconds = round(loop.time() - started_s, 3)
         self._log.info("task_opened", seconds=seconds, was_kept=self.work.was_kept, offsets=offsets)
 
     async def _work(self) -> None:
-        tick_at_s = time.monotonic() + TICK_S
+        loop = asyncio.get_running_loop()
+        tick_at_s = loop.time() + TICK_S
         while not self._is_closing:
             if self._gap:
                 raise Busy(f"a batch was lost on the way: {self._gap}", 0)
@@ -246,15 +248,15 @@ class Task:
                 await self.work.commit()
                 self._failures_in_a_row = 0
                 self.ran_at_ms = time.time_ns() // 1_000_000
-            if time.monotonic() >= tick_at_s:
+            if loop.time() >= tick_at_s:
                 await self.work.tick(is_drained=not taken_count)
                 await self.measure_lag()
                 self.ran_at_ms = time.time_ns() // 1_000_000
-                tick_at_s = time.monotonic() + TICK_S
+                tick_at_s = loop.time() + TICK_S
             if not taken_count and not self._is_closing:
                 self._wake.clear()
                 if not any(self._batches.values()):
-                    await self._sleep_until_woken(tick_at_s - time.monotonic())
+                    await self._sleep_until_woken(tick_at_s - loop.time())
                 else:
                     await self._sleep_until_woken(0.02)
             else:

@@ -12,11 +12,11 @@ from typing import Any
 
 from aiokafka import ConsumerRecord
 
-from agents_topics.connection import Connection
 from agents_topics.roster import AgentRow
 from streams import changelog
 from streams.broker import Broker
 from streams.changelog import PROGRESS_KEY, Progress, StateProblem, progress_of
+from streams.clients import Clients
 from streams.task import Busy
 from streams.transactions import Out, Outputs, TaskProducer, TransactionBudget
 
@@ -27,7 +27,7 @@ RESTORE_TURN_ROWS = 2_000
 class Tools:
     """What a worker lends to all of its tasks. `names` are the topics' names on the broker."""
 
-    connection: Connection
+    clients: Clients
     group: str
     names: dict[str, str]
     partition_count: int
@@ -74,7 +74,7 @@ class StatefulWork:
                 "added, and keys are elsewhere now than their state; begin anew (docs/operations)"
             )
         transactional_id = f"{self.row.transactional_ids}{self.partition}"
-        self._producer = TaskProducer(tools.connection, transactional_id, tools.group)
+        self._producer = TaskProducer(tools.clients, transactional_id, tools.group)
         await self._producer.open()
         if self._changelog_end is not None:
             ends = await tools.broker.ends([self.changelog_name], self.partition)
