@@ -71,10 +71,17 @@ class ResolverWork(StatefulWork):
 
     # ---- restore -------------------------------------------------------------------------------
 
+    async def open(self) -> dict[str, int]:
+        """As every stateful work. What a clock record was to wait for is asked again: with it may
+        come others now that are later than that.
+        """
+        self._barrier = None
+        return await super().open()
+
     def begin(self, progress: Progress | None) -> None:
         """An empty changelog is an empty state."""
         self.resolver = self._empty()
-        self._promised_ms, self._barrier = NEVER_MS, None
+        self._promised_ms = NEVER_MS
         if progress is not None:
             restore_times(self.resolver, progress)
             self._check_policy(progress)

@@ -21,10 +21,11 @@ from aiokafka.errors import KafkaError
 from faust.types import TP
 
 from agents_topics.roster import AgentRow
-from streams.batches import Batch, BatchConsumer
+from streams.batches import Batch, BatchConsumer, Position
 from streams.changelog import StateProblem
 
 TICK_S = 1.0
+LOST_AFTER_S = 10.0
 REOPEN_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 PAUSE_ABOVE = 20_000
 RESUME_BELOW = 8_000
@@ -84,6 +85,8 @@ class _Queue:
     received: int = 0
     next_offset: int = 0
     is_paused: bool = False
+    awaited: int = -1
+    awaited_since_s: float = 0.0
 
 
 class Task:
@@ -168,10 +171,21 @@ class Task:
             position = await self._consumer.position_of(name, self.partition)
             if position.is_lost:
                 self._gap = f"{topic}: the log no longer has the next record"
+            self._watch(topic, position)
             end = position.stable_end
             waits = self.queued_count(topic)
             behind = 0 if end is None or position.position is None else end - position.position
             self.lag[topic] = max(behind, 0) + waits
+
+    def _watch(self, topic: str, position: Position) -> None:
+        """What was fetched and does not come was lost on the way; where nothing follows it, only
+        waiting tells.
+        """
+        queue, now_s = self._queues[topic], asyncio.get_running_loop().time()
+        if position.fetched <= queue.received or queue.awaited != queue.received:
+            queue.awaited, queue.awaited_since_s = queue.received, now_s
+        elif now_s - queue.awaited_since_s > LOST_AFTER_S:
+            self._gap = f"{topic}: fetched up to {position.fetched}, got up to {queue.received}"
 
     def next_offsets(self) -> dict[str, int]:
         """The next offset to apply, by topic."""
@@ -229,7 +243,7 @@ class Task:
         for topic, queue in self._queues.items():
             queue.next_offset = offsets[topic]
             queue.epoch, queue.received = next(_epochs), offsets[topic]
-            queue.is_paused = False
+            queue.is_paused, queue.awaited = False, -1
             await self._consumer.seek_task(
                 self._names[topic], self.partition, offsets[topic], queue.epoch
             )

@@ -21,6 +21,8 @@ from streams.task import Busy
 from streams.transactions import Out, Outputs, TaskProducer, TransactionBudget
 
 RESTORE_TURN_ROWS = 2_000
+SUCCESSOR_S = 2.0
+"""By then the group has said whose the partition is."""
 
 
 @dataclass(slots=True)
@@ -116,6 +118,7 @@ class StatefulWork:
             offset = committed.get((names[topic], self.partition))
             if offset is None or offset == applied:
                 continue
+            await self._check_alone(changelog_end)
             if offset > applied:
                 raise StateProblem(
                     f"{where}: the group has {offset} but the changelog only {applied}: the "
@@ -126,6 +129,15 @@ class StatefulWork:
                 f"offsets belong together; set group {self.tools.group} to {applied} again, or "
                 "begin anew (docs/operations)"
             )
+
+    async def _check_alone(self, changelog_end: int) -> None:
+        """What was read of the changelog is all of it: nobody has taken over since.
+
+        A worker that was stopped while it opened sees the offsets of its successor.
+        """
+        ends = await self.tools.broker.ends([self.changelog_name], self.partition)
+        if ends[self.changelog_name] != changelog_end:
+            raise Busy("another worker has written to its changelog", SUCCESSOR_S)
 
     async def transact(self, outputs: Outputs) -> int:
         """Writes a step in one transaction; returns the broker's time of it."""
