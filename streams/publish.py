@@ -4,7 +4,7 @@ Receive: batches of both topics. Save: one sink transaction a topic, with the ne
 that the sink itself says where to go on. A sink that is away makes the task wait, never lose.
 """
 
-import time
+import asyncio
 from collections.abc import Mapping, Sequence
 
 from aiokafka import ConsumerRecord
@@ -76,8 +76,9 @@ class PublisherWork:
 
     async def tick(self, is_drained: bool) -> None:
         """With nothing to write, asks now and then whether the sink is there, for readiness."""
-        if is_drained and time.monotonic() >= self._ask_at_s:
-            self._ask_at_s = time.monotonic() + ASK_S
+        now_s = asyncio.get_running_loop().time()
+        if is_drained and now_s >= self._ask_at_s:
+            self._ask_at_s = now_s + ASK_S
             if await self._ask() != self._offsets:
                 raise Busy("the sink stands elsewhere than this worker left it", 0)
 

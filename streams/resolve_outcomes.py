@@ -5,7 +5,7 @@ applied. Decide: one call into `tables.outcome_resolver`. Save and send: one tra
 settled outcomes and promises, late events, dead letters, changelog, offsets}.
 """
 
-import time
+import asyncio
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -73,10 +73,17 @@ class ResolverWork(StatefulWork):
 
     # ---- restore -------------------------------------------------------------------------------
 
+    async def open(self) -> dict[str, int]:
+        """As every stateful work. What a clock record was to wait for is asked again: with it may
+        come others now that are later than that.
+        """
+        self._barrier = None
+        return await super().open()
+
     def begin(self, progress: Progress | None) -> None:
         """An empty changelog is an empty state."""
         self.resolver = self._empty()
-        self._promised_ms, self._barrier = NEVER_MS, None
+        self._promised_ms = NEVER_MS
         self.counted = {} if progress is None else progress.counts
         if progress is not None:
             restore_times(self.resolver, progress)
@@ -252,13 +259,13 @@ class ResolverWork(StatefulWork):
         broker_now_ms = await self.transact(outputs)
         self.counted = progress.counts
         if promised_ms is not None:
-            self._promised_ms, self._promised_at_s = promised_ms, time.monotonic()
+            self._promised_ms, self._promised_at_s = promised_ms, _now_s()
         return broker_now_ms
 
     def _add_promise(self, outputs: dict[tuple[str, int], list[Out]]) -> int | None:
         """At most once a second: everything with a settle time up to now has been written."""
         settled_ms = self.resolver.settled_ms
-        is_due = time.monotonic() - self._promised_at_s >= PROMISE_S
+        is_due = _now_s() - self._promised_at_s >= PROMISE_S
         if settled_ms <= self._promised_ms or not is_due:
             return None
         value = encode(Promise(source=self.partition, until_ms=settled_ms))
@@ -285,6 +292,10 @@ class ResolverWork(StatefulWork):
                 for name, delay in self.resolver.label_delays.items()
             },
         )
+
+
+def _now_s() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def restore_times(resolver: OutcomeResolver, progress: Progress) -> None:

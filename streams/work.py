@@ -12,11 +12,11 @@ from typing import Any
 
 from aiokafka import ConsumerRecord
 
-from agents_topics.connection import Connection
 from agents_topics.roster import AgentRow
 from streams import changelog
 from streams.broker import Broker
 from streams.changelog import BEGIN_ANEW, PROGRESS_KEY, Progress, StateProblem, progress_of
+from streams.clients import Clients
 from streams.task import Busy
 from streams.transactions import Out, Outputs, TaskProducer, TransactionBudget
 
@@ -25,13 +25,15 @@ PARTITIONS_ADDED = (
     "partitions were added, and keys are elsewhere now than their state; an installation of so "
     "many has a TRUEUP_PREFIX of its own (docs/operations/partitions.md)"
 )
+SUCCESSOR_S = 2.0
+"""By then the group has said whose the partition is."""
 
 
 @dataclass(slots=True)
 class Tools:
     """What a worker lends to all of its tasks. `names` are the topics' names on the broker."""
 
-    connection: Connection
+    clients: Clients
     group: str
     names: dict[str, str]
     partition_count: int
@@ -76,7 +78,7 @@ class StatefulWork:
         tools = self.tools
         check_partition(self.name, self.partition, tools)
         transactional_id = f"{self.row.transactional_ids}{self.partition}"
-        self._producer = TaskProducer(tools.connection, transactional_id, tools.group)
+        self._producer = TaskProducer(tools.clients, transactional_id, tools.group)
         await self._producer.open()
         if self._changelog_end is not None:
             ends = await tools.broker.ends([self.changelog_name], self.partition)
@@ -88,7 +90,7 @@ class StatefulWork:
         rows, end = await tools.broker.changelog(self.changelog_name, self.partition)
         value = rows.pop(PROGRESS_KEY, None)
         progress = None if value is None else progress_of(value, self.name)
-        await self._check_changelog(progress, rows)
+        await self._check_changelog(progress, rows, end)
         names = [topic.name for topic in self.row.reads]
         self.offsets = {name: progress.offsets.get(name, 0) if progress else 0 for name in names}
         await self._check_offsets(end)
@@ -108,7 +110,7 @@ class StatefulWork:
             await asyncio.sleep(0)
 
     async def _check_changelog(
-        self, progress: Progress | None, rows: Mapping[bytes, bytes]
+        self, progress: Progress | None, rows: Mapping[bytes, bytes], end: int
     ) -> None:
         """It is whole, and of so many partitions; an empty one is that of a task without a past."""
         broker, name = self.tools.broker, self.changelog_name
@@ -131,6 +133,7 @@ class StatefulWork:
             )
         said = self.tools.names[self.row.writes[0].name]
         if await broker.has_records(said, self.partition):
+            await self._check_alone(end)
             raise StateProblem(
                 f"{self.name}: its changelog {name} is empty, and {said} has what it once wrote: "
                 f"the changelog was lost; {BEGIN_ANEW}"
@@ -148,6 +151,7 @@ class StatefulWork:
             offset = committed.get((names[topic], self.partition))
             if offset is None or offset == applied:
                 continue
+            await self._check_alone(changelog_end)
             if offset > applied:
                 raise StateProblem(
                     f"{where}: the group has {offset} but the changelog only {applied}: the "
@@ -159,6 +163,15 @@ class StatefulWork:
                 f"{self.tools.group} --topic {names[topic]}:{self.partition} --reset-offsets "
                 f"--to-offset {applied} --execute`; or `trueup reset` begins anew from the inputs"
             )
+
+    async def _check_alone(self, changelog_end: int) -> None:
+        """What was read of the changelog is all of it: nobody has taken over since.
+
+        A worker that was stopped while it opened sees the offsets of its successor.
+        """
+        ends = await self.tools.broker.ends([self.changelog_name], self.partition)
+        if ends[self.changelog_name] != changelog_end:
+            raise Busy("another worker has written to its changelog", SUCCESSOR_S)
 
     async def transact(self, outputs: Outputs) -> int:
         """Writes a step in one transaction; returns the broker's time of it."""

@@ -21,6 +21,7 @@ from agents_topics.rights import rights_of
 from agents_topics.roster import AGENTS, GROUP
 from agents_topics.topics import TOPICS
 from sinks.postgres.queries import run_bound, run_sql
+from streams.clients import KafkaClients
 from streams.rights import Denied, lacking_by
 from streams.topic_admin import create_topics
 from streams.transactions import TaskProducer
@@ -140,7 +141,7 @@ async def _fence(connection: Connection, partitions: int) -> None:
     for row in AGENTS:
         for partition in range(partitions) if row.changelog else ():
             name = f"{row.transactional_ids}{partition}"
-            producer = TaskProducer(connection, name, connection.topic(GROUP))
+            producer = TaskProducer(KafkaClients(connection), name, connection.topic(GROUP))
             try:
                 await producer.open()
             finally:

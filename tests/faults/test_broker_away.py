@@ -8,6 +8,7 @@ import pytest
 
 from agents_topics.connection import Connection
 from streams.app import STOP_S_MAX
+from streams.clients import KafkaClients
 from streams.topic_admin import create_topics
 from streams.transactions import Out, TaskProducer
 from tests.faults.runs import LAG_MIN, Gauge
@@ -95,7 +96,7 @@ async def test_a_broker_that_is_away_is_asked_a_few_times_a_second(own_kafka, mo
     connection = Connection(bootstrap=kafka.bootstrap)
     await create_topics(connection, 1)
     outputs = {("outcomes", 0): [Out(b"key", b"value")]}
-    producer = TaskProducer(connection, "task", "group")
+    producer = TaskProducer(KafkaClients(connection), "task", "group")
     await producer.open()
     await producer.commit(outputs, {})
     connect, attempts = aiokafka.client.create_conn, []

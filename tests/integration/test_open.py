@@ -30,6 +30,7 @@ from agents_topics.topics import (
 from sinks.memory import MemorySink
 from streams.broker import Broker
 from streams.changelog import StateProblem
+from streams.clients import KafkaClients
 from streams.resolve_outcomes import ResolverSettings, ResolverWork
 from streams.tasks import Tasks
 from streams.topic_admin import create_topics
@@ -62,7 +63,7 @@ class Installation:
 
     def tools(self, partitions=1):
         return Tools(
-            connection=self.connection,
+            clients=KafkaClients(self.connection),
             group=self.group,
             names={topic.name: self.connection.topic(topic.name) for topic in TOPICS},
             partition_count=partitions,
@@ -156,7 +157,7 @@ async def installation(kafka_bootstrap):
     prefix = f"o{uuid.uuid4().hex[:8]}-"
     connection = connection_of({"KAFKA_BOOTSTRAP": kafka_bootstrap, "TRUEUP_PREFIX": prefix})
     await create_topics(connection, 1)
-    broker = Broker(connection)
+    broker = Broker(KafkaClients(connection))
     admin = AIOKafkaAdminClient(**connection.client_options())
     await broker.start()
     await admin.start()
@@ -249,7 +250,7 @@ async def test_a_first_step_that_was_aborted_is_no_past(installation):
     await installation.lose(RESOLVER_CHANGELOG, OUTCOMES)
     await installation.lose_offsets()
     name = f"{RESOLVER.transactional_ids}0"
-    killed = TaskProducer(installation.connection, name, installation.group)
+    killed = TaskProducer(KafkaClients(installation.connection), name, installation.group)
     await killed.open()
     await killed._producer.begin_transaction()
     for topic in (OUTCOMES, RESOLVER_CHANGELOG):

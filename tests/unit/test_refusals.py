@@ -8,6 +8,7 @@ from agents_topics.connection import Connection
 from agents_topics.topics import TOPICS
 from streams.calibrate import CalibratorWork
 from streams.changelog import StateProblem
+from streams.clients import KafkaClients
 from streams.task import Busy
 from streams.transactions import RECORDS_MAX, TaskProducer
 from streams.work import check_logs
@@ -66,7 +67,7 @@ async def test_a_partition_that_was_added_is_refused():
 
 async def test_a_producer_is_renewed_before_its_sequence_numbers_end():
     work = CalibratorWork(0, tools())
-    work._producer = TaskProducer(Connection(bootstrap="127.0.0.1:1"), "t", "g")
+    work._producer = TaskProducer(KafkaClients(Connection(bootstrap="127.0.0.1:1")), "t", "g")
     work._producer._records = RECORDS_MAX + 1
 
     with pytest.raises(Busy, match="a new one follows"):
