@@ -143,6 +143,10 @@ class OutcomeResolver:
                 if not rules:
                     self._refuse_type(record, event)
                     continue
+                label = event.confidence_label
+                if label is not None and label not in version.confidence_labels:
+                    self._refuse_label(record, event)
+                    continue
             log_ms, pushed_ms = time.log_ms, time.pushed_ms
             times.on_record(time, at_ms, broker_ms)
             if at_ms + grace_ms <= log_ms:
@@ -206,6 +210,10 @@ class OutcomeResolver:
         reason = "unknown_outcome_type" if event.outcome_type else "unknown_action_type"
         named = event.outcome_type or event.action_type
         self.refuse(ACTIONS, record, reason, f"the policy does not know {named!r}")
+
+    def _refuse_label(self, record: LogRecord, event: Action) -> None:
+        detail = f"the policy does not know {event.confidence_label!r} as a confidence"
+        self.refuse(ACTIONS, record, "unknown_confidence_label", detail)
 
     def _is_copy(
         self, topic: str, record: LogRecord, seen: Id, event: Any, log_ms: int, pushed_ms: int

@@ -29,7 +29,13 @@ from trueup.broker_view import members_of
 from trueup.embedded.problems import EnvironmentProblem
 from trueup.topic_reader import TopicReader
 
-TABLES = ("outcome_records", "calibration_stream_bins", "calibration_bins", "sink_offsets")
+TABLES = (
+    "outcome_records",
+    "calibration_stream_bins",
+    "calibration_label_rates",
+    "calibration_bins",
+    "sink_offsets",
+)
 DELETED_S_MAX = 30.0
 POLL_S = 0.1
 

@@ -21,6 +21,8 @@ from sinks.postgres.rows import (
     Record,
     Row,
     display_bin_id,
+    label_rate_rows,
+    last_label_rates,
     last_outcomes,
     last_updates,
     outcome_row,
@@ -164,7 +166,8 @@ class PostgresWriter:
                 f" SET lock_timeout = '{_IDLE_S_MAX}s';"
                 f" SET idle_in_transaction_session_timeout = '{_IDLE_S_MAX}s';"
                 f" SET statement_timeout = '{self._command_timeout_s * 1000:.0f}ms';"
-                f" {statements.OUTCOMES.create}; {statements.STREAM_BINS.create}"
+                f" {statements.OUTCOMES.create}; {statements.STREAM_BINS.create};"
+                f" {statements.LABEL_RATES.create}"
             )
             # Milliseconds go to the server as they are: exact, and no datetime in between.
             await connection.set_type_codec(
@@ -218,12 +221,20 @@ def _calibration(records: Sequence[Record], partition: int, counted: Written) ->
     ]
     touched = sorted({(u.tenant_id, u.action_type, u.bin_index) for _, u in last})
     ids = [display_bin_id(*bin_key) for bin_key in touched]
+    label_rows = [
+        row
+        for offset, rate in last_label_rates(records)
+        for row in label_rate_rows(rate, LINEAGE, partition, offset)
+    ]
 
     async def store(connection: Any) -> None:
-        counted.rows = await _upsert(connection, statements.STREAM_BINS, rows)
-        await connection.execute(
-            statements.UPSERT_BINS, ids, *map(list, zip(*touched, strict=True))
-        )
+        if rows:
+            counted.rows += await _upsert(connection, statements.STREAM_BINS, rows)
+            await connection.execute(
+                statements.UPSERT_BINS, ids, *map(list, zip(*touched, strict=True))
+            )
+        if label_rows:
+            counted.rows += await _upsert(connection, statements.LABEL_RATES, label_rows)
 
     return store
 

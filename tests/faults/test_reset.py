@@ -46,7 +46,7 @@ async def test_a_reset_is_told_first_refused_while_a_worker_lives_and_ends_exact
     assert "Nothing was changed. `trueup reset --yes` does it." in told.stdout
     assert f"outcome_records: {before['outcome_records']:,} rows" in told.stdout
     assert untouched == before
-    assert min(before.values()) > 0
+    assert all(before[table] for table in before if table != "calibration_label_rates")
     assert done.returncode == 0, done.stderr
     assert set(after.values()) == {0}
     assert again.returncode == 0, again.stderr

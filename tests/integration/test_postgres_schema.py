@@ -42,6 +42,12 @@ ROWS = {
         "$2, $1::uuid::text, 'o', 1, 'unknown', 0, 'all', 'settled', 0, 0, 0, 0, 0, 0, 0, 0,"
         " 'epoch', 0, 0, 0",
     ),
+    "calibration_label_rates": (
+        "tenant_id, action_type, outcome_type, window_ms, confidence_source, confidence_label,"
+        " record_set, n, positive_count, negative_count, ambiguous_count, expired_count,"
+        " last_settled_at, lineage, output_partition, output_offset",
+        "$2, $1::uuid::text, 'o', 1, 'unknown', 'high', 'all', 0, 0, 0, 0, 0, 'epoch', 0, 0, 0",
+    ),
     "calibration_bins": (
         "id, tenant_id, action_type, bin_index, bin_lower, bin_upper, created_at",
         "$1, $2, $1::uuid::text, 0, 0, .1, 'epoch'",
@@ -312,14 +318,42 @@ def test_the_schema_goes_up_and_down_and_up_again_leaving_nothing(database_url: 
     assert after_down == []
     assert first == again
     assert len(first) > len(TABLES)
-    assert revision == "0001"
+    assert revision == "0002"
+
+
+def test_going_back_before_labels_takes_what_has_no_number_and_keeps_the_rest(
+    database_url: str,
+) -> None:
+    columns, values = ROWS["outcome_records"]
+    word = values.replace(".5", "NULL")
+    statement = f"INSERT INTO tenant.outcome_records ({columns}) VALUES"
+
+    async def fill_and_count(fills: bool) -> tuple[int, bool]:
+        connection = await asyncpg.connect(url)
+        for value in (values, word) if fills else ():
+            await connection.execute(f"{statement} ({value})", uuid.uuid4(), TENANTS[0])
+        found = await connection.fetchrow(
+            "SELECT (SELECT count(*) FROM tenant.outcome_records), relforcerowsecurity"
+            " FROM pg_class WHERE oid = 'tenant.outcome_records'::regclass"
+        )
+        await connection.close()
+        return tuple(found)
+
+    with fresh(database_url) as url:
+        migrate(url)
+        assert asyncio.run(fill_and_count(True)) == (2, True)
+        downgrade(url, "0001")
+        kept = asyncio.run(fill_and_count(False))
+        migrate(url)
+
+        assert kept == asyncio.run(fill_and_count(False)) == (1, True)
 
 
 def test_workers_that_migrate_at_once_do_not_disturb_each_other(database_url: str) -> None:
     with fresh(database_url) as url, ThreadPoolExecutor(4) as threads:
         list(threads.map(migrate, [url] * 4))
 
-        assert asyncio.run(revision_of(url)) == "0001"
+        assert asyncio.run(revision_of(url)) == "0002"
 
 
 def test_an_ordinary_user_who_owns_the_database_may_migrate(database_url: str) -> None:
@@ -337,7 +371,7 @@ def test_an_ordinary_user_who_owns_the_database_may_migrate(database_url: str) -
         try:
             migrate(f"postgresql://{user}:p@{url.partition('@')[2]}")
 
-            assert asyncio.run(revision_of(url)) == "0001"
+            assert asyncio.run(revision_of(url)) == "0002"
         finally:
             asyncio.run(
                 execute(
@@ -369,7 +403,7 @@ def test_what_is_printed_for_a_dba_is_all_that_is_needed(database_url: str) -> N
         asyncio.run(execute(url, print_sql()))
         migrate(url)
 
-        assert asyncio.run(revision_of(url)) == "0001"
+        assert asyncio.run(revision_of(url)) == "0002"
 
 
 class fresh:
