@@ -154,6 +154,7 @@ def make_app(connection: Connection, settings: Settings, sink: Sink) -> WorkerAp
         broker=Broker(clients),
         budget=TransactionBudget(settings.transactions_per_s),
         transactions={},
+        restores={},
     )
     resolver_settings = ResolverSettings(
         policy=load_policy(settings.policy),

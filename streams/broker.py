@@ -57,6 +57,23 @@ class Broker:
         offsets = await self._admin.list_consumer_group_offsets(group)
         return {(tp.topic, tp.partition): o.offset for tp, o in offsets.items() if o.offset >= 0}
 
+    async def has_records(self, topic: str, partition: int) -> bool:
+        """Whether a partition holds, or has held, a committed record."""
+        assert self._reader
+        tp = TopicPartition(topic, partition)
+        with naming("Read"):
+            async with self._reading:
+                if (await self._reader.beginning_offsets([tp]))[tp]:
+                    return True
+                end = (await self._reader.end_offsets([tp]))[tp]
+                self._reader.assign([tp])
+                await self._reader.seek_to_beginning(tp)
+                found = False
+                while not found and await self._reader.position(tp) < end:
+                    found = bool(await self._reader.getmany(tp, timeout_ms=200, max_records=1))
+                self._reader.unsubscribe()
+        return found
+
     async def changelog(self, topic: str, partition: int) -> tuple[dict[bytes, bytes], int]:
         """The last value of every key up to the last stable offset, and that offset."""
         with naming("Read"):

@@ -12,7 +12,7 @@ from aiokafka import ConsumerRecord
 from agents_topics.roster import PUBLISHER
 from sinks.contract import OffsetMoved, Sink, SinkBusy
 from streams.task import Busy
-from streams.work import Tools, check_logs, first_queued
+from streams.work import Tools, check_logs, check_partition, first_queued
 
 ASK_S = 5.0
 WRITE_RECORDS_MAX = 20_000
@@ -34,8 +34,9 @@ class PublisherWork:
     async def open(self) -> dict[str, int]:
         """Asks the sink where to go on."""
         self._taken.clear()
-        self._offsets = await self._ask()
         name = f"{PUBLISHER.name}-{self.partition}"
+        check_partition(name, self.partition, self.tools)
+        self._offsets = await self._ask()
         starts = await check_logs(name, self._offsets, self.partition, self.tools, has_state=False)
         return {topic: max(offset, starts[topic]) for topic, offset in self._offsets.items()}
 

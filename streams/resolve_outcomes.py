@@ -63,6 +63,8 @@ class ResolverWork(StatefulWork):
         self._barrier: dict[str, int] | None = None
         self.resolver = self._empty()
         self.task: Task | None = None
+        self.counted: dict[str, int] = {}
+        """As of the last transaction: no counter goes back when a step is thrown away."""
         self._promised_ms = NEVER_MS
         self._promised_at_s = 0.0
 
@@ -82,6 +84,7 @@ class ResolverWork(StatefulWork):
         """An empty changelog is an empty state."""
         self.resolver = self._empty()
         self._promised_ms = NEVER_MS
+        self.counted = {} if progress is None else progress.counts
         if progress is not None:
             restore_times(self.resolver, progress)
             self._check_policy(progress)
@@ -251,8 +254,10 @@ class ResolverWork(StatefulWork):
             letter = dead_letter_of(refused, RESOLVER.name)
             outputs[names[topics.DEAD_LETTERS.name], own].append(letter)
         promised_ms = self._add_promise(outputs)
-        outputs[self.changelog_name, own] = row_outs(step.changes, self._progress())
+        progress = self._progress()
+        outputs[self.changelog_name, own] = row_outs(step.changes, progress)
         broker_now_ms = await self.transact(outputs)
+        self.counted = progress.counts
         if promised_ms is not None:
             self._promised_ms, self._promised_at_s = promised_ms, _now_s()
         return broker_now_ms
@@ -280,6 +285,7 @@ class ResolverWork(StatefulWork):
             first_ms=times.first_ms,
             first_broker_ms=times.first_broker_ms,
             policy=[version.digest for version in self._begun()],
+            partitions=self.tools.partition_count,
             counts={"/".join(name): count for name, count in self.resolver.counts.items()},
             label_delays={
                 name: (delay.counts, delay.sum_ms)

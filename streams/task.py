@@ -110,12 +110,15 @@ class Task:
         self.reopened_count = -1
         self.ran_at_ms: int | None = None
         self.lag: dict[str, int] = {}
+        self.applied_until_ms = _now_ms()
+        """All that was in its topics by then is applied; its beginning while that is unknown."""
         self._consumer = consumer
         self._names = names
         self._step_records_max = step_records_max
         self._queues = {topic.name: _Queue() for topic in row.reads}
         self._batches: dict[str, deque[list[ConsumerRecord]]] = {t: deque() for t in self._queues}
         self._gap: str | None = None
+        self._mark: tuple[int, dict[str, int]] | None = None
         self._wake = asyncio.Event()
         self._failures_in_a_row = 0
         self._is_closing = False
@@ -166,6 +169,7 @@ class Task:
 
     async def measure_lag(self) -> None:
         """Notes how far fetching is behind the last stable offsets, and if it lost its place."""
+        ends: dict[str, int] = {}
         for topic in self._queues:
             name = self._names[topic]
             position = await self._consumer.position_of(name, self.partition)
@@ -176,6 +180,18 @@ class Task:
             waits = self.queued_count(topic)
             behind = 0 if end is None or position.position is None else end - position.position
             self.lag[topic] = max(behind, 0) + waits
+            if end is not None:
+                ends[topic] = end
+        await self._note_applied(ends)
+
+    async def _note_applied(self, ends: dict[str, int]) -> None:
+        """Moves the time up to which all is applied: a mark is set at the ends, then awaited."""
+        if self._mark is not None:
+            marked_ms, marks = self._mark
+            if not all([await self.is_drained(topic, until) for topic, until in marks.items()]):
+                return
+            self.applied_until_ms = marked_ms
+        self._mark = (_now_ms(), ends) if len(ends) == len(self._queues) else None
 
     def _watch(self, topic: str, position: Position) -> None:
         """What was fetched and does not come was lost on the way; where nothing follows it, only
@@ -261,11 +277,11 @@ class Task:
             if taken_count:
                 await self.work.commit()
                 self._failures_in_a_row = 0
-                self.ran_at_ms = time.time_ns() // 1_000_000
+                self.ran_at_ms = _now_ms()
             if loop.time() >= tick_at_s:
                 await self.work.tick(is_drained=not taken_count)
                 await self.measure_lag()
-                self.ran_at_ms = time.time_ns() // 1_000_000
+                self.ran_at_ms = _now_ms()
                 tick_at_s = loop.time() + TICK_S
             if not taken_count and not self._is_closing:
                 self._wake.clear()
@@ -325,3 +341,8 @@ class Task:
 
     def _tp(self, topic: str) -> TP:
         return TP(self._names[topic], self.partition)
+
+
+def _now_ms() -> int:
+    """By the wall clock: for operators alone, no result depends on it."""
+    return time.time_ns() // 1_000_000

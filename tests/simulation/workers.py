@@ -72,6 +72,7 @@ class Worker:
             broker=self._broker,
             budget=TransactionBudget(TRANSACTIONS_PER_S),
             transactions={},
+            restores={},
         )
         settings = ResolverSettings(world.policy, world.grace_ms, world.idle_after_ms)
         self.tasks = world.plant.tasks(tools, settings, world.store, world.step_records_max)

@@ -44,6 +44,9 @@ class Broker:
     async def changelog(self, name, _):
         return {}, self.ends_at.get(name, 0)
 
+    async def has_records(self, _, __):
+        return False
+
     async def committed(self, _):
         return self._on_committed(self)
 
@@ -52,7 +55,12 @@ def tools(broker):
     clients = SimpleNamespace(producer=lambda _: Producer())
     names = {topic.name: topic.name for topic in TOPICS}
     return SimpleNamespace(
-        clients=clients, broker=broker, names=names, partition_count=4, group="group"
+        clients=clients,
+        broker=broker,
+        names=names,
+        partition_count=4,
+        group="group",
+        restores={},
     )
 
 
