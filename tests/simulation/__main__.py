@@ -38,6 +38,7 @@ def _failing(seeds):
         for count, (seed, was_exact) in enumerate(pool.imap_unordered(_run, seeds, 10), 1):
             if not was_exact:
                 failing.append(seed)
+                print_line(f"seed {seed} fails")
             if len(failing) >= FAILURES_MAX:
                 break
             if count % TOLD_EVERY == 0 or count == len(seeds):
