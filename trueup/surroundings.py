@@ -25,7 +25,8 @@ def connection_here() -> Connection:
     """
     adopt_running(os.environ)
     # What the client has to say of a broker that is away is an error that is told in our words.
-    logging.getLogger("aiokafka").addHandler(logging.NullHandler())
+    for name in ("aiokafka", "asyncio"):  # of which the latter tells what the former never awaited
+        logging.getLogger(name).addHandler(logging.NullHandler())
     if not os.environ.get(SERVERS[0]):
         raise EnvironmentProblem(
             "No Kafka is known.", f"Set KAFKA_BOOTSTRAP to host:port of a broker, or {_START}."
