@@ -23,6 +23,7 @@ from sinks.prometheus.collector import render
 from streams import topology
 from streams.batches import BatchApp, BatchConsumer
 from streams.broker import Broker
+from streams.header_names import read_any_header_name
 from streams.health import HealthServer
 from streams.policy_log import enter_policy
 from streams.problems import WorkerProblem
@@ -144,6 +145,7 @@ class WorkerApp(BatchApp):
 
 def make_app(connection: Connection, settings: Settings, sink: Sink) -> WorkerApp:
     """A Faust app with every agent bound; nothing is connected before it starts."""
+    read_any_header_name()
     tools = Tools(
         connection=connection,
         group=connection.topic(GROUP),
