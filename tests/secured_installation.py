@@ -1,9 +1,6 @@
 """An installation on a secured broker, and commands that its users run with what is printed."""
 
 import json
-import os
-import subprocess
-import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,21 +8,17 @@ from typing import Any
 
 from agents_topics.identifiers import tenant_id_of
 from agents_topics.rights import Right
+from tests.command_line import run_trueup
 from tests.secured_kafka import SecuredKafka
 
 PARTITIONS = 2
-OURS = ("KAFKA_", "DATABASE_URL", "TRUEUP_")
 TENANT = tenant_id_of("acme")
 CANARY = f"canary-{uuid.uuid4().hex}"
 NO_PAGE = "http://127.0.0.1:9"
 
 
 def trueup(settings: dict[str, str], *words: str) -> Any:
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
-    return subprocess.run(
-        [sys.executable, "-m", "trueup", *words],
-        env=inherited | settings, capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
+    return run_trueup(".", *words, settings=settings)
 
 
 def printed(user: str, prefix: str, *commands: str) -> list[Right]:

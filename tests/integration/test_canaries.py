@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Producer
 
+from tests.command_line import clean_environment
 from tests.secured_installation import CANARY, TENANT, Installation, trueup
 from trueup.embedded.ports import free_port
 from trueup.worker_process import WorkerProcess
@@ -20,6 +21,8 @@ PASSWORD = f"canary-{uuid.uuid4().hex}"
 PAYLOAD = f"canary-{uuid.uuid4().hex}"
 CANARIES = (CANARY, PASSWORD, PAYLOAD)
 REFUSED_DATABASE = f"postgresql://somebody:{PASSWORD}@127.0.0.1:9/trueup"
+UNREADABLE = f"postgresql://u:{PASSWORD}/x@h/db"
+SOAK = pytest.mark.soak
 PAGES = ("healthz", "readyz", "status", "metrics")
 BROKEN_WORKER = """
 from tables.outcome_resolver import OutcomeResolver
@@ -41,14 +44,15 @@ def nowhere(*texts: str) -> None:
 
 def plant(live: Installation) -> None:
     """An event with metadata, and a body that is refused."""
-    about = {"event_id": PAYLOAD, "action_type": "send_email", "predicted_confidence": 0.8}
-    where = {"tenant_id": TENANT, "conversation_id": PAYLOAD, "occurred_at": "2026-02-01T09:00:00Z"}
+    about = {"event_id": "planted", "action_type": "send_email", "predicted_confidence": 0.8}
+    where = {"tenant_id": TENANT, "conversation_id": "c1", "occurred_at": "2026-02-01T09:00:00Z"}
     event = json.dumps(about | where | {"metadata": {"note": PAYLOAD}})
     options = {"partitioner": "murmur2_random"}
     producer = Producer({"bootstrap.servers": live.secured.broker.bootstrap, **options})
-    for value in (event, f"no JSON {PAYLOAD}", event.replace("0.8", f'"{PAYLOAD}"')):
-        key = f"{TENANT}/{PAYLOAD}"
-        producer.produce(live.prefix + "agent-actions", value.encode(), key=key.encode())
+    poison = event.replace("c1", PAYLOAD).replace("0.8", f'"{PAYLOAD}"')
+    for value, conversation in ((event, "c1"), (f"no JSON {PAYLOAD}", PAYLOAD), (poison, PAYLOAD)):
+        key = f"{TENANT}/{conversation}".encode()
+        producer.produce(live.prefix + "agent-actions", value.encode(), key=key)
     producer.flush()
 
 
@@ -72,6 +76,7 @@ def wait_for(url: str, words: str) -> None:
     raise AssertionError(f"{words} is not on {url}")
 
 
+@pytest.mark.slow
 def test_a_worker_without_its_database_and_with_refused_records_tells_none(
     live: Installation, tmp_path: Path
 ) -> None:
@@ -94,7 +99,6 @@ def test_a_worker_without_its_database_and_with_refused_records_tells_none(
         worker.stop()
 
     log = worker.log_file.read_text()
-    assert '"trueup_dead_letters_total{' not in log
     assert "task_reopens" in log
     assert all(json.loads(line)["timestamp"] for line in log.splitlines())
     nowhere(log, *pages, *(d.stdout + d.stderr for d in done))
@@ -106,10 +110,12 @@ def test_a_bug_in_the_core_is_logged_and_shown_without_what_it_was_about(
     plant(live)
     port, log = free_port(), tmp_path / "worker.log"
     settings = live.user("broken", "worker") | {"TRUEUP_WEB_PORT": str(port)}
-    inherited = {"PATH": "/usr/bin:/bin"}
     with log.open("wb") as out:
         process = subprocess.Popen(
-            [sys.executable, "-c", BROKEN_WORKER], env=inherited | settings, stdout=out, stderr=out
+            [sys.executable, "-c", BROKEN_WORKER],
+            env=clean_environment() | settings,
+            stdout=out,
+            stderr=out,
         )
     try:
         wait_for(f"http://127.0.0.1:{port}/healthz", "KeyError at")
@@ -133,13 +139,18 @@ def test_a_bug_in_the_core_is_logged_and_shown_without_what_it_was_about(
         ({"KAFKA_SASL_PASSWORD": PASSWORD}, "worker", 3),
         ({"KAFKA_SASL_PASSWORD": PASSWORD}, "emit -", 3),
         ({"KAFKA_BOOTSTRAP": "127.0.0.1:9", "DATABASE_URL": REFUSED_DATABASE}, "worker", 3),
-        ({"KAFKA_BOOTSTRAP": "127.0.0.1:9", "DATABASE_URL": REFUSED_DATABASE}, "doctor", 3),
+        pytest.param(
+            {"KAFKA_BOOTSTRAP": "127.0.0.1:9", "DATABASE_URL": REFUSED_DATABASE},
+            "doctor",
+            3,
+            marks=SOAK,
+        ),
         ({"DATABASE_URL": REFUSED_DATABASE}, "pending", 3),
         ({"DATABASE_URL": REFUSED_DATABASE}, "migrate", 3),
-        ({"DATABASE_URL": f"postgresql://u:{PASSWORD}/x@h/db"}, "pending", 3),
-        ({"DATABASE_URL": f"postgresql://u:{PASSWORD}/x@h/db"}, "migrate", 3),
-        ({"DATABASE_URL": f"postgresql://u:{PASSWORD}/x@h/db"}, "env", 0),
-        ({"DATABASE_URL": f"postgresql://u:{PASSWORD}/x@h/db", "TRUEUP_GRACE_S": "x"}, "doctor", 3),
+        ({"DATABASE_URL": UNREADABLE}, "pending", 3),
+        ({"DATABASE_URL": UNREADABLE}, "migrate", 3),
+        ({"DATABASE_URL": UNREADABLE}, "env", 0),
+        pytest.param({"DATABASE_URL": UNREADABLE, "TRUEUP_GRACE_S": "x"}, "doctor", 3, marks=SOAK),
         ({"KAFKA_SSL_KEY_PASSWORD": PASSWORD, "KAFKA_SSL_CA_FILE": "absent"}, "worker", 3),
     ],
 )
