@@ -117,7 +117,8 @@ def _audit() -> Iterator[Right]:
 
 def _explain() -> Iterator[Right]:
     kept = (topics.LATE_EVENTS, topics.DEAD_LETTERS, topics.OUTCOMES)
-    return _topics("Read", (topics.AGENT_ACTIONS, topics.AGENT_INTERACTIONS, *kept))
+    yield from _topics("Read", (topics.AGENT_ACTIONS, topics.AGENT_INTERACTIONS, *kept))
+    yield Right("group", GROUP, "Describe")
 
 
 def _dead_letters() -> Iterator[Right]:
@@ -161,16 +162,16 @@ def _doctor() -> Iterator[Right]:
 
 def _doctor_who_tries() -> Iterator[Right]:
     yield from _doctor()
-    yield from _everything_beginning_with(DOCTOR)
+    yield from _everything_beginning_with(DOCTOR, "Delete")
 
 
 def _demo() -> Iterator[Right]:
-    return _everything_beginning_with(DEMO)
+    return _everything_beginning_with(DEMO, "DescribeConfigs")
 
 
-def _everything_beginning_with(name: str) -> Iterator[Right]:
-    operations: tuple[Operation, ...] = ("Create", "Read", "Write", "DescribeConfigs")
-    for operation in (*operations, *(("Delete",) if name == DOCTOR else ())):
+def _everything_beginning_with(name: str, *more: Operation) -> Iterator[Right]:
+    operations: tuple[Operation, ...] = ("Create", "Read", "Write", *more)
+    for operation in operations:
         yield Right("topic", name, operation, is_prefix=True)
     yield Right("group", name, "Read", is_prefix=True)
     yield Right("transactional-id", name, "Write", is_prefix=True)

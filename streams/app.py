@@ -1,9 +1,7 @@
 """The Faust app, made from the environment: `faust -A streams.app worker` and `trueup worker`."""
 
 import gc
-import logging
 import os
-import sys
 import threading
 from dataclasses import dataclass
 from typing import Any, cast
@@ -24,10 +22,11 @@ from streams import topology
 from streams.batches import BatchApp, BatchConsumer
 from streams.broker import Broker
 from streams.clients import KafkaClients
+from streams.header_names import read_any_header_name
 from streams.health import HealthServer
+from streams.logs import configure_logs
 from streams.policy_log import enter_policy
 from streams.problems import WorkerProblem
-from streams.quiet_logs import quieten
 from streams.resolve_outcomes import ResolverSettings
 from streams.rights import lacking
 from streams.settings import Settings, read_settings
@@ -90,6 +89,7 @@ class WorkerApp(BatchApp):
         Raises:
             WorkerProblem: as `check` does.
         """
+        configure_logs(read_settings().log_format)  # Faust has just set up its own
         await super().on_first_start()
         _tune()
         if not self.is_checked:
@@ -145,6 +145,7 @@ class WorkerApp(BatchApp):
 
 def make_app(connection: Connection, settings: Settings, sink: Sink) -> WorkerApp:
     """A Faust app with every agent bound; nothing is connected before it starts."""
+    read_any_header_name()
     clients = KafkaClients(connection)
     tools = Tools(
         clients=clients,
@@ -192,7 +193,6 @@ def make_app(connection: Connection, settings: Settings, sink: Sink) -> WorkerAp
 def _tune() -> None:
     """Much live state makes the cyclic collector costly, and its objects hold no cycles."""
     gc.set_threshold(200_000, 50, 50)
-    quieten()
 
 
 def from_environment() -> WorkerApp:
@@ -220,7 +220,6 @@ def __getattr__(name: str) -> WorkerApp:
 
 def run(app: WorkerApp) -> None:
     """Runs the worker until it is told to stop, and ends the process."""
-    configure_logs()
     app.stop_s_max = STOP_S_MAX
     worker = faust.Worker(app, loglevel="WARN", redirect_stdouts=False, quiet=True)
     worker.spinner = None  # it would write control characters into the log
@@ -230,18 +229,3 @@ def run(app: WorkerApp) -> None:
 def _give_up() -> None:
     log.error("worker_gives_up", reason=f"it could not stop in {STOP_S_MAX} s")
     os._exit(1)
-
-
-def configure_logs() -> None:
-    """One line of JSON an event, to standard error; never a payload."""
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )

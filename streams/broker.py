@@ -10,6 +10,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from streams.clients import Clients
 from streams.rights import naming
+from streams.stopping import stop_reading
 
 RESTORE_RECORDS_MAX = 50_000
 
@@ -33,7 +34,7 @@ class Broker:
     async def stop(self) -> None:
         """Disconnects."""
         if self._reader:
-            await self._reader.stop()
+            await stop_reading(self._reader)
         if self._admin:
             await self._admin.close()
 

@@ -28,11 +28,3 @@ class SeldomFilter(logging.Filter):
             return False
         self._due_s[sentence] = now_s + REPEAT_S
         return True
-
-
-def quieten() -> None:
-    """Every handler that there is now drops the driver's repetitions, and all but its errors."""
-    logging.getLogger("aiokafka").setLevel(logging.ERROR)
-    seldom = SeldomFilter()
-    for handler in logging.getLogger().handlers:
-        handler.addFilter(seldom)

@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -10,6 +10,7 @@ from agents_topics.roster import AGENTS, AgentRow
 from agents_topics.topics import AGENT_ACTIONS, AGENT_INTERACTIONS
 
 GraceS = Annotated[int, Field(ge=1, le=30 * 86_400)]
+LogFormat = Literal["json", "text"]
 
 
 def variable_of(name: str) -> str:
@@ -55,6 +56,7 @@ class Settings(BaseModel):
     web_port: Annotated[int, Field(ge=0, le=65_535)] = 6066
     agents: tuple[str, ...] = tuple(row.name for row in AGENTS)
     data_folder: Path = Path(".trueup/worker")
+    log_format: LogFormat = "json"
 
     @model_validator(mode="before")
     @classmethod

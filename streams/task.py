@@ -23,6 +23,7 @@ from faust.types import TP
 from agents_topics.roster import AgentRow
 from streams.batches import Batch, BatchConsumer, Position
 from streams.changelog import StateProblem
+from streams.logs import in_words
 
 TICK_S = 1.0
 LOST_AFTER_S = 10.0
@@ -123,7 +124,7 @@ class Task:
         self._failures_in_a_row = 0
         self._is_closing = False
         self._job: asyncio.Task[None] | None = None
-        self._log = log.bind(task=self.name)
+        self._log = log.bind(task=self.name, partition=partition)
 
     # ---- for the Faust agent and the worker ----------------------------------------------------
 
@@ -242,7 +243,7 @@ class Task:
                 self.problem = f"{type(problem).__name__}: {problem}"
                 self._log.warning("task_reopens", reason=self.problem)
             except Exception as bug:
-                self.state, self.problem = "failed", f"{type(bug).__name__}: {bug}"
+                self.state, self.problem = "failed", in_words(bug)
                 self._log.exception("task_failed", offsets=self.next_offsets())
                 self._is_closing = True
             finally:

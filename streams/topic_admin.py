@@ -1,16 +1,22 @@
 """Topics on the broker: created and checked by the operator's commands, never by a worker."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
+from aiokafka.errors import (
+    TopicAlreadyExistsError,
+    TopicAuthorizationFailedError,
+    UnknownTopicOrPartitionError,
+    for_code,
+)
 
 from agents_topics.connection import Connection
 from agents_topics.rights import rights_of
 from agents_topics.topics import DAY_MS, FOREVER_MS, TOPICS, Topic
-from streams.rights import Denied, lacking_by
+from streams.rights import Denied, lacking_by, naming
 
 SPARE_MS = 7 * DAY_MS
 """How much longer than the longest window and its grace a topic must keep its records."""
@@ -26,7 +32,10 @@ class TopicProblem:
 
 
 async def create_topics(
-    connection: Connection, partitions: int, replication: int | None = None
+    connection: Connection,
+    partitions: int,
+    replication: int | None = None,
+    topics: Collection[Topic] = TOPICS,
 ) -> list[str]:
     """Creates the topics that are missing; returns their names.
 
@@ -34,15 +43,22 @@ async def create_topics(
         connection: Where.
         partitions: How many each gets.
         replication: How many replicas each gets; as recommended, or one a broker, if not given.
+        topics: Those that there must be.
 
     Raises:
+        Denied: its user may not look; a topic that it may not see is not taken for a missing one.
         KafkaError: the broker refuses one.
     """
     admin = AIOKafkaAdminClient(**connection.client_options())
     await admin.start()
     try:
+        names = {connection.topic(topic.name) for topic in topics}
+        needed = rights_of("topics-create", connection.prefix)
+        needed = [right for right in needed if right.resource != "topic" or right.name in names]
+        if lacks := await lacking_by(admin, connection, needed):
+            raise Denied(lacks)
         there = set(await admin.list_topics())
-        missing = [topic for topic in TOPICS if connection.topic(topic.name) not in there]
+        missing = [topic for topic in topics if connection.topic(topic.name) not in there]
         if not missing:
             return []
         brokers = len((await admin.describe_cluster())["brokers"])
@@ -58,13 +74,23 @@ async def create_topics(
                 )
             )
         response = await admin.create_topics(wanted)
-        for name, code, *rest in response.topic_errors:
-            error = for_code(code)
-            if code and error is not TopicAlreadyExistsError:
-                raise error(f"{name}: {rest[0] if rest else ''}")
-        return [connection.topic(topic.name) for topic in missing]
+        return list(_created(response.topic_errors))
     finally:
         await admin.close()
+
+
+def _created(answers: Sequence[Any]) -> Iterator[str]:
+    """The names of those that were made; one that somebody else has just made is not among them."""
+    for name, code, *rest in answers:
+        error = for_code(code)
+        if error is TopicAlreadyExistsError:
+            continue
+        if error is TopicAuthorizationFailedError:
+            with naming("Create"):
+                raise error(name)
+        if code:
+            raise error(f"{name}: {rest[0] if rest else ''}")
+        yield name
 
 
 async def check_topics(

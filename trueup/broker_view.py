@@ -23,6 +23,7 @@ from agents_topics.roster import AGENTS, CALIBRATOR, RESOLVER
 from agents_topics.topics import DEAD_LETTERS, OUTCOMES, TOPICS
 from streams.changelog import PROGRESS_KEY, Progress, progress_of
 from streams.rights import Denied, lacking_by
+from streams.stopping import stop_reading
 from trueup.embedded.problems import EnvironmentProblem
 
 DEADLINE_S = 15.0
@@ -73,6 +74,8 @@ class Reader:
 
     async def records(self, place: Place, first: int, end: int) -> list[Any]:
         """The committed records of a piece, in order."""
+        if first >= end:
+            return []
         tp = self._tp(place)
         self._consumer.assign([tp])
         self._consumer.seek(tp, first)
@@ -100,7 +103,7 @@ async def reading(connection: Connection) -> AsyncIterator[Reader]:
         await _started(consumer, connection)
         yield Reader(connection, consumer)
     finally:
-        await consumer.stop()
+        await stop_reading(consumer)
 
 
 @asynccontextmanager

@@ -1,33 +1,27 @@
-"""What `trueup doctor` looks at on the broker. It writes only when it is told to try."""
+"""What `trueup doctor` looks at on the broker; `trueup.doctor_tries` is where it writes."""
 
 import asyncio
 import time
-import uuid
 from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any
 
-from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.admin import NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import for_code
-from aiokafka.structs import OffsetAndMetadata
 
 from agents_topics.connection import Connection
 from agents_topics.policy import Policy
-from agents_topics.rights import DOCTOR
+from agents_topics.rights import rights_of
 from agents_topics.topics import AGENT_ACTIONS, AGENT_INTERACTIONS, DAY_MS, TOPICS, Topic
 from streams.partitioner import partitions_of
+from streams.rights import lacking_by
 from streams.settings import Settings
 from trueup.broker_view import Reader, administering, reading
-from trueup.findings import Finding, judged, not_made
+from trueup.doctor_tries import tries
+from trueup.findings import SKEW_S_MAX, Finding, judged, not_made
 
 SPARE_MS = 7 * DAY_MS
 KEYS_MAX = 500
-SKEW_S_MAX = 5.0
-TRY_S_MAX = 30.0
-SEGMENT_MS = 1_000
-COMPACTION_S_MAX = 45.0
-COMPACTION_PAUSE_S = 1.0
+
+LOOK_S_MAX = 30.0
 
 _NO: dict[str, list[Any]] = {"partitions": []}
 _ALTER = "kafka-configs --alter --entity-type topics --entity-name"
@@ -36,30 +30,42 @@ _ALTER = "kafka-configs --alter --entity-type topics --entity-name"
 async def kafka(
     connection: Connection, settings: Settings, policy: Policy, may_write: bool
 ) -> AsyncIterator[Finding]:
-    """The checks of the broker, of each topic, and of what producers have written.
+    """The checks of the broker, of each topic, and of what producers have written; then the tries.
 
     Raises:
-        KafkaError, OSError: No broker answers.
+        KafkaError, OSError: No broker answers, or not in time.
     """
+    findings = _looked_at(connection, settings, policy, may_write)
+    while True:
+        async with asyncio.timeout(LOOK_S_MAX):
+            finding = await anext(findings, None)
+        if finding is None:
+            break
+        yield finding
+        lacks_rights = finding.name == "rights" and finding.word == "FAIL"
+    if may_write and not lacks_rights:
+        async for finding in tries(connection):
+            yield finding
+
+
+async def _looked_at(
+    connection: Connection, settings: Settings, policy: Policy, may_write: bool
+) -> AsyncIterator[Finding]:
+    """Nothing more once a right lacks: the broker hides what may not be seen."""
+    needed = rights_of("doctor-kafka" if may_write else "doctor", connection.prefix)
     async with administering(connection) as admin:
-        described = {topic["topic"]: topic for topic in await admin.describe_topics()}
         brokers = len((await admin.describe_cluster())["brokers"])
         count = "1 broker" if brokers == 1 else f"{brokers} brokers"
         yield judged("broker", None, f"{connection.bootstrap} answers, {count}")
+        lacks = await lacking_by(admin, connection, needed)
+        yield judged("rights", lacks and lacks.rstrip("."), "all that can be asked for")
+        if lacks:
+            return
+        described = {topic["topic"]: topic for topic in await admin.describe_topics()}
         names = {connection.topic(topic.name): topic for topic in TOPICS}
-        present = [name for name in names if name in described]
-        configs = await _configs(admin, present)
-    floor_ms = _retention_floor_ms(policy, settings)
-    for name, topic in names.items():
-        if name not in described:
-            fix = "`trueup topics create` makes it."
-            yield Finding(f"topic {name}", "FAIL", "is missing", fix)
-            continue
-        partitions = described[name]["partitions"]
-        problem, fix = _topic_problem(
-            name, topic, partitions, configs[name], settings.partitions, floor_ms
-        )
-        yield judged(f"topic {name}", problem, _topic_in_words(partitions, topic), fix)
+        configs = await _configs(admin, [name for name in names if name in described])
+    for finding in _topics(names, described, configs, settings, _floor_ms(policy, settings)):
+        yield finding
     inputs = (AGENT_ACTIONS, AGENT_INTERACTIONS)
     if all(connection.topic(topic.name) in described for topic in inputs):
         async with reading(connection) as reader:
@@ -72,10 +78,26 @@ async def kafka(
         yield not_made(
             "transactions", "not tried: `trueup doctor --kafka` does, in a topic it removes"
         )
-        return
-    for finding in await _try_transactions(connection):
-        yield finding
-    yield await _try_compaction(connection)
+
+
+def _topics(
+    names: Mapping[str, Topic],
+    described: Mapping[str, Any],
+    configs: Mapping[str, Mapping[str, str]],
+    settings: Settings,
+    floor_ms: int,
+) -> Iterator[Finding]:
+    """Each topic of the contract."""
+    for name, topic in names.items():
+        if name not in described:
+            fix = "`trueup topics create` makes it."
+            yield Finding(f"topic {name}", "FAIL", "is missing", fix)
+            continue
+        partitions = described[name]["partitions"]
+        problem, fix = _topic_problem(
+            name, topic, partitions, configs[name], settings.partitions, floor_ms
+        )
+        yield judged(f"topic {name}", problem, _topic_in_words(partitions, topic), fix)
 
 
 async def _configs(admin: Any, names: list[str]) -> dict[str, dict[str, str]]:
@@ -89,7 +111,7 @@ async def _configs(admin: Any, names: list[str]) -> dict[str, dict[str, str]]:
     }
 
 
-def _retention_floor_ms(policy: Policy, settings: Settings) -> int:
+def _floor_ms(policy: Policy, settings: Settings) -> int:
     """Nothing that a task may still need is deleted before it has had a week to come back."""
     longest_ms = max(policy.settle_after_ms_of.values(), default=0)
     return longest_ms + settings.grace_ms_max + SPARE_MS
@@ -201,105 +223,5 @@ async def _newest(reader: Reader, described: Mapping[str, Any], connection: Conn
         if age_s < -SKEW_S_MAX
         else None,
         f"not ahead of this machine's; its newest record is {max(age_s, 0):.1f} s old",
-        "Let both machines keep time, by NTP.",
-    )
-
-
-async def _try_transactions(connection: Connection) -> list[Finding]:
-    """A throw-away topic: one transaction is committed and read back, one aborted and not seen."""
-    name = f"{DOCTOR}{uuid.uuid4()}"
-    topic = connection.topic(name)
-    async with asyncio.timeout(TRY_S_MAX), administering(connection) as admin:
-        config = {"message.timestamp.type": "LogAppendTime"}
-        await admin.create_topics([NewTopic(topic, 1, 1, topic_configs=config)])
-        producer = AIOKafkaProducer(
-            **connection.client_options(), transactional_id=topic, retry_backoff_ms=10
-        )
-        try:
-            await producer.start()
-            await producer.begin_transaction()
-            before_s = time.time()
-            sent = await producer.send_and_wait(topic, b"committed")
-            after_s = time.time()
-            await producer.send_offsets_to_transaction(
-                {TopicPartition(topic, 0): OffsetAndMetadata(1, "")}, topic
-            )
-            await producer.commit_transaction()
-            await producer.begin_transaction()
-            await producer.send_and_wait(topic, b"aborted")
-            await producer.abort_transaction()
-            async with reading(connection) as reader:
-                _, ends = await reader.edges([(name, 0)])
-                seen = [r.value for r in await reader.records((name, 0), 0, ends[name, 0])]
-            offsets = await admin.list_consumer_group_offsets(topic)
-            kept = [offset.offset for offset in offsets.values()]
-        finally:
-            await producer.stop()
-            await admin.delete_topics([topic])
-    works = seen == [b"committed"] and kept == [1]
-    return [
-        judged(
-            "transactions",
-            None if works else f"read back {seen} and offsets {kept}",
-            "committed with offsets and read back, aborted and not seen",
-            "The cluster needs transactions: transaction.state.log.* and the ACLs of ids.",
-        ),
-        clock("broker's clock", sent.timestamp / 1000, before_s, after_s),
-    ]
-
-
-async def _try_compaction(connection: Connection) -> Finding:
-    """A throw-away topic as the changelogs are, in a hurry: old values of a key must go."""
-    name = f"{DOCTOR}{uuid.uuid4()}"
-    topic = connection.topic(name)
-    config = {
-        "cleanup.policy": "compact",
-        "segment.ms": str(SEGMENT_MS),
-        "min.cleanable.dirty.ratio": "0.01",
-        "max.compaction.lag.ms": str(SEGMENT_MS),
-        "min.insync.replicas": "1",
-    }
-    began_s = time.monotonic()
-    left = sent = 0
-    async with asyncio.timeout(COMPACTION_S_MAX + TRY_S_MAX), administering(connection) as admin:
-        response = await admin.create_topics([NewTopic(topic, 1, 1, topic_configs=config)])
-        for created, code, *_ in response.topic_errors:
-            if code:
-                raise for_code(code)(created)
-        producer = AIOKafkaProducer(**connection.client_options(), enable_idempotence=True)
-        try:
-            await producer.start()
-            async with reading(connection) as reader:
-                while time.monotonic() < began_s + COMPACTION_S_MAX:
-                    # A segment is compacted once a later record has begun the next one.
-                    await producer.send_and_wait(topic, str(sent).encode(), key=b"key")
-                    sent += 1
-                    starts, ends = await reader.edges([(name, 0)])
-                    left = len(await reader.records((name, 0), starts[name, 0], ends[name, 0]))
-                    if left < sent:
-                        break
-                    await asyncio.sleep(COMPACTION_PAUSE_S)
-        finally:
-            await producer.stop()
-            await admin.delete_topics([topic])
-    seconds = time.monotonic() - began_s
-    return judged(
-        "compaction",
-        f"{sent} values of one key are all there after {seconds:.0f} s" if left >= sent else None,
-        f"old values of a key go: {left} of {sent} were left after {seconds:.0f} s",
-        "Is log.cleaner.enable true, and the log cleaner alive? Without it changelogs only grow; "
-        "a busy cleaner may also take longer than this check waits.",
-    )
-
-
-def clock(name: str, there_s: float, before_s: float, after_s: float) -> Finding:
-    """How far another clock, read between two moments of ours, is from ours."""
-    skew_s = there_s - (before_s + after_s) / 2
-    unsure_s = (after_s - before_s) / 2
-    is_off = abs(skew_s) - unsure_s > SKEW_S_MAX
-    return judged(
-        name,
-        f"{skew_s:+.1f} s against this machine's" if is_off else None,
-        f"{skew_s:+.1f} s against this machine's (±{unsure_s:.1f} s)",
         "Let both machines keep time, by NTP.",
     )

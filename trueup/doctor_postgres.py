@@ -4,8 +4,7 @@ from collections.abc import Iterator
 
 from sinks.postgres.health import Health, health_of
 from sinks.postgres.migrate import newest_revision
-from trueup.doctor_kafka import clock
-from trueup.findings import Finding, judged
+from trueup.findings import Finding, clock, judged
 
 _MIGRATE = "`trueup migrate` brings it up to date."
 

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+SKEW_S_MAX = 5.0
+
 Word = Literal["ok", "FAIL", "-"]
 
 
@@ -32,3 +34,16 @@ def judged(name: str, problem: str | None, well: str, fix: str = "") -> Finding:
 def not_made(name: str, why: str) -> Finding:
     """A check that was not made."""
     return Finding(name, "-", why)
+
+
+def clock(name: str, there_s: float, before_s: float, after_s: float) -> Finding:
+    """How far another clock, read between two moments of ours, is from ours."""
+    skew_s = there_s - (before_s + after_s) / 2
+    unsure_s = (after_s - before_s) / 2
+    is_off = abs(skew_s) - unsure_s > SKEW_S_MAX
+    return judged(
+        name,
+        f"{skew_s:+.1f} s against this machine's" if is_off else None,
+        f"{skew_s:+.1f} s against this machine's (±{unsure_s:.1f} s)",
+        "Let both machines keep time, by NTP.",
+    )

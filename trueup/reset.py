@@ -41,8 +41,8 @@ POLL_S = 0.1
 
 INPUTS = tuple(topic.name for topic in AGENTS[0].reads)
 _OUTPUTS = {topic.name for row in AGENTS for topic in (*row.writes, row.changelog) if topic}
-DERIVED = tuple(topic.name for topic in TOPICS if topic.name in _OUTPUTS)
-"""What the agents have written, by the contract's names."""
+DERIVED = tuple(topic for topic in TOPICS if topic.name in _OUTPUTS)
+"""What the agents have written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ async def found(connection: Connection, url: str) -> Found:
     async with TopicReader(connection) as reader:
         inputs = {topic: await reader.spans(topic) for topic in INPUTS}
         derived = {}
-        for topic in DERIVED:
+        for topic in (topic.name for topic in DERIVED):
             if connection.topic(topic) in there:
                 spans = await reader.spans(topic)
                 derived[topic] = sum(end - first for first, end in spans.values())
@@ -100,8 +100,8 @@ async def reset(connection: Connection, url: str) -> None:
         shape = await _shape_of(admin, connection)
         await _fence(connection, shape.partitions)
         await run_sql(url, "TRUNCATE " + ", ".join(f"tenant.{table}" for table in TABLES))
-        await delete_topics(admin, [connection.topic(topic) for topic in DERIVED])
-        await create_topics(connection, shape.partitions, shape.replicas)
+        await delete_topics(admin, [connection.topic(topic.name) for topic in DERIVED])
+        await create_topics(connection, shape.partitions, shape.replicas, DERIVED)
         await delete_group(admin, connection.topic(GROUP))
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from agents_topics.connection import Connection, connection_of, secret_of
 from agents_topics.identifiers import tenant_id_of
 from agents_topics.policy_file import load_policy
+from streams.header_names import read_any_header_name
 from streams.settings import read_settings
 from trueup.embedded.problems import EnvironmentProblem
 from trueup.exits import USAGE
@@ -25,7 +26,9 @@ def connection_here() -> Connection:
     """
     adopt_running(os.environ)
     # What the client has to say of a broker that is away is an error that is told in our words.
-    logging.getLogger("aiokafka").addHandler(logging.NullHandler())
+    for name in ("aiokafka", "asyncio"):  # of which the latter tells what the former never awaited
+        logging.getLogger(name).addHandler(logging.NullHandler())
+    read_any_header_name()
     if not os.environ.get(SERVERS[0]):
         raise EnvironmentProblem(
             "No Kafka is known.", f"Set KAFKA_BOOTSTRAP to host:port of a broker, or {_START}."

@@ -9,6 +9,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaConnectionError
 
 from agents_topics.connection import Connection
+from streams.stopping import stop_reading
 from trueup.embedded.problems import EnvironmentProblem
 
 FETCHED_BYTES_MAX = 4 << 20
@@ -62,7 +63,7 @@ class TopicReader:
         await self._stop()
 
     async def _stop(self) -> None:
-        await self._consumer.stop()
+        await stop_reading(self._consumer)
         await self._admin.close()
 
     async def partition_count(self, topic: str) -> int:

@@ -34,6 +34,7 @@ _NOT_SET_UP = (
     asyncpg.InvalidAuthorizationSpecificationError,  # an unknown user, a wrong password
     asyncpg.InvalidParameterValueError,  # SET ROLE: no such role
     asyncpg.InsufficientPrivilegeError,
+    asyncpg.ClientConfigurationError,  # an address that cannot be read
 )
 
 BROKEN = asyncpg.InternalClientError

@@ -3,10 +3,15 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 import asyncpg
 
 CONNECT_TIMEOUT_S = 10.0
+_UNREADABLE = (
+    "DATABASE_URL cannot be read: it is postgresql://user:password@host:port/database, and in the "
+    "password / @ : and such are written as %2F %40 %3A"
+)
 
 
 class PostgresProblem(Exception):
@@ -18,8 +23,16 @@ class StatementProblem(PostgresProblem):
 
 
 async def connect(url: str, **options: Any) -> Any:
-    """A connection to `postgresql://user:password@host:port/database?sslmode=…`."""
+    """A connection to `postgresql://user:password@host:port/database?sslmode=…`.
+
+    Raises:
+        ClientConfigurationError: the address cannot be read; what is wrong may be the password.
+    """
     plain = url.replace("postgresql+asyncpg://", "postgresql://", 1)
+    try:
+        _ = urlsplit(plain).port
+    except ValueError:
+        raise asyncpg.ClientConfigurationError(_UNREADABLE) from None
     return await asyncpg.connect(plain, timeout=CONNECT_TIMEOUT_S, **options)
 
 

@@ -2,118 +2,21 @@
 
 import asyncio
 import json
-import os
-import shutil
-import subprocess
-import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from agents_topics.connection import connection_of
-from agents_topics.identifiers import tenant_id_of
 from agents_topics.rights import Right
 from sinks.postgres.migrate import migrate
 from streams.rights import lacking
-from tests.secured_kafka import (
-    PLAIN_PASSWORD,
-    PLAIN_USER,
-    SecuredKafka,
-    secured_kafka,
-)
-from trueup.embedded.folders import temporary_home
+from tests.secured_installation import CANARY, NO_PAGE, Installation, events, printed, trueup
+from tests.secured_kafka import PLAIN_PASSWORD, PLAIN_USER, SecuredKafka
 from trueup.worker_process import WorkerProcess
-
-PARTITIONS = 2
-OURS = ("KAFKA_", "DATABASE_URL", "TRUEUP_")
-TENANT = tenant_id_of("acme")
-CANARY = f"canary-{uuid.uuid4().hex}"
-NO_PAGE = "http://127.0.0.1:9"
-
-
-@pytest.fixture(scope="module")
-def secured() -> Iterator[SecuredKafka]:
-    home = temporary_home()
-    running = secured_kafka(home)
-    yield running
-    running.broker.stop()
-    shutil.rmtree(home, ignore_errors=True)
-
-
-def trueup(settings: dict[str, str], *words: str) -> Any:
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
-    return subprocess.run(
-        [sys.executable, "-m", "trueup", *words],
-        env=inherited | settings, capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
-
-
-def printed(user: str, prefix: str, *commands: str) -> list[Right]:
-    """The rights that the command line prints."""
-    words = [word for command in commands for word in ("--for", command)]
-    done = trueup(
-        {"TRUEUP_PREFIX": prefix}, "acls", "--principal", f"User:{user}", *words, "--as", "json"
-    )
-    assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert {row["principal"] for row in told} == {f"User:{user}"}
-    return [
-        Right(row["resource"], row["name"], row["operation"], row["pattern"] == "prefixed")
-        for row in told
-    ]
-
-
-class Installation:
-    """Topics under a prefix of their own, and a user for each purpose."""
-
-    def __init__(self, secured: SecuredKafka, database_url: str, folder: Path) -> None:
-        self.secured = secured
-        self.prefix = f"live-{uuid.uuid4().hex[:8]}-"
-        self.settings = {
-            "TRUEUP_PREFIX": self.prefix,
-            "TRUEUP_PARTITIONS": str(PARTITIONS),
-            "TRUEUP_IDLE_AFTER_S": "3600",
-            "TRUEUP_DATA_FOLDER": str(folder),
-            "DATABASE_URL": database_url,
-        }
-        secured.create_topics(self.prefix, PARTITIONS)
-
-    def user(self, name: str, *commands: str) -> dict[str, str]:
-        """Somebody who may do what these commands need."""
-        name = self.prefix + name
-        settings = self.secured.user(name, CANARY) | self.settings
-        self.secured.allow(name, printed(name, self.prefix, *commands))
-        return settings
-
-
-@pytest.fixture(scope="module")
-def live(
-    secured: SecuredKafka, database_url: str, tmp_path_factory: pytest.TempPathFactory
-) -> Installation:
-    migrate(database_url)
-    return Installation(secured, database_url, tmp_path_factory.mktemp("live"))
-
-
-def events() -> Iterator[dict[str, Any]]:
-    """Eight conversations, half of them answered."""
-    for number in range(8):
-        about = {"tenant_id": TENANT, "conversation_id": f"c{number}"}
-        yield about | {
-            "event_id": f"a{number}",
-            "action_type": "send_email",
-            "predicted_confidence": 0.8,
-            "occurred_at": "2026-02-01T09:00:00Z",
-        }
-        if number % 2:
-            yield about | {
-                "event_id": f"i{number}",
-                "kind": "reply_received",
-                "occurred_at": "2026-02-01T10:00:00Z",
-            }
 
 
 def test_with_the_printed_rights_alone_everything_settles_and_the_audit_is_exact(
@@ -174,49 +77,6 @@ def test_a_reset_needs_what_is_printed_for_it_and_no_more(
     assert "It is done" in done.stdout
     assert less.returncode == 3
     assert f"lacks Delete on topic {own.prefix}outcomes" in less.stderr
-
-
-@pytest.mark.parametrize(
-    ("words", "of", "taken"),
-    [
-        (("worker",), "worker", [("group", "trueup", "Read"), ("topic", "outcomes", "Write")]),
-        (("emit", "FILE"), "emit", [("topic", "agent-interactions", "Write")]),
-        (("audit",), "audit", [("topic", "late-events", "Read")]),
-        pytest.param(
-            ("worker",),
-            "worker",
-            [("topic", "control", "DescribeConfigs")],
-            marks=pytest.mark.soak,
-        ),
-        pytest.param(
-            ("topics", "check"),
-            "topics-check",
-            [("topic", "policies", "Describe")],
-            marks=pytest.mark.soak,
-        ),
-    ],
-)
-def test_a_right_less_and_the_command_names_it(
-    live: Installation,
-    tmp_path: Path,
-    words: tuple[str, ...],
-    of: str,
-    taken: list[tuple[Any, str, Any]],
-) -> None:
-    file = tmp_path / "events.ndjson"
-    file.write_text("".join(json.dumps(event) + "\n" for event in events()))
-    settings = live.user(f"less-{uuid.uuid4().hex[:6]}", of)
-    rights = [Right(resource, live.prefix + name, operation) for resource, name, operation in taken]
-    live.secured.take_back(settings["KAFKA_SASL_USERNAME"], rights)
-
-    done = trueup(settings, *(str(file) if word == "FILE" else word for word in words))
-
-    assert done.returncode == 3, done.stdout + done.stderr
-    (sentence,) = (line for line in done.stderr.splitlines() if "lacks" in line)
-    told = ", ".join(map(str, rights))
-    assert f"User {settings['KAFKA_SASL_USERNAME']} lacks {told};" in sentence
-    assert "Traceback" not in done.stderr
-    assert CANARY not in done.stderr
 
 
 def test_status_names_the_right_that_its_user_lacks(live: Installation) -> None:

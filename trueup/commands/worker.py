@@ -5,6 +5,8 @@ import os
 import threading
 
 from streams.app import WorkerApp, from_environment, run
+from streams.logs import configure_logs
+from streams.settings import read_settings
 from trueup.parent import PARENT, end_with_parent
 from trueup.running import adopt_running
 
@@ -14,6 +16,7 @@ def command() -> None:
     adopt_running(os.environ)
     if PARENT in os.environ:
         threading.Thread(target=end_with_parent, daemon=True).start()
+    configure_logs(read_settings().log_format)
     app = from_environment()
     _check(app)
     run(app)

@@ -1,0 +1,28 @@
+"""The secured broker: one for all tests of a process, each module with an installation on it."""
+
+import shutil
+from collections.abc import Iterator
+
+import pytest
+
+from sinks.postgres.migrate import migrate
+from tests.secured_installation import Installation
+from tests.secured_kafka import SecuredKafka, secured_kafka
+from trueup.embedded.folders import temporary_home
+
+
+@pytest.fixture(scope="session")
+def secured() -> Iterator[SecuredKafka]:
+    home = temporary_home()
+    running = secured_kafka(home)
+    yield running
+    running.broker.stop()
+    shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def live(
+    secured: SecuredKafka, database_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> Installation:
+    migrate(database_url)
+    return Installation(secured, database_url, tmp_path_factory.mktemp("live"))
