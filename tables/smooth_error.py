@@ -86,4 +86,5 @@ def _smoothed_size(mass: Floats, width: float) -> float:
 
 
 def _bell(x: Floats, width: float) -> Floats:
-    return np.exp(-((x / width) ** 2) / 2) / (width * np.sqrt(2 * np.pi))
+    density: Floats = np.exp(-((x / width) ** 2) / 2) / (width * np.sqrt(2 * np.pi))
+    return density
