@@ -4,10 +4,13 @@ a > 0 says that more comes true than is stated; b < 1 that the source is too ext
 is too timid. Both are kept in millionths, so that a map is the same on every machine.
 """
 
+from decimal import Decimal, localcontext
 from math import exp, inf, log
 from typing import NamedTuple
 
 from tables.calibration_bins import UNIT
+
+_DIGITS = 28
 
 
 class CalibrationMap(NamedTuple):
@@ -38,6 +41,18 @@ class CalibrationMap(NamedTuple):
     def inverse(self, rate: float) -> float:
         """The confidence to state, or to ask for, where `rate` is to come true."""
         return logistic((logit(rate) - self.a) / self.b)
+
+    def inverse_millionths(self, rate_millionths: int) -> int:
+        """The same by decimals, in millionths of (0, 1) exclusive: equal on every machine.
+
+        >>> CalibrationMap(-238_100, 1_426_600).inverse_millionths(700_000)
+        681534
+        """
+        with localcontext(prec=_DIGITS):
+            odds = Decimal(rate_millionths) / (UNIT - rate_millionths)
+            stated = (UNIT * odds.ln() - self.a_millionths) / self.b_millionths
+            found = int((UNIT / (1 + (-stated).exp())).to_integral_value())
+        return min(max(found, 1), UNIT - 1)
 
 
 IDENTITY = CalibrationMap(0, UNIT)
