@@ -7,6 +7,7 @@ The law of the ends (c = .005): π > 1-c is tested at 1-c, and there alternative
 nothing; mirrored below c. Else one failure at a stated 1.0 would decide everything.
 """
 
+from collections.abc import Sequence
 from decimal import Decimal, localcontext
 from functools import lru_cache
 from math import log
@@ -49,20 +50,26 @@ def increments(millionths: int, base: CalibrationMap) -> Nanos:
     >>> [int(failed[0]), int(succeeded[0]), int(excluded[0])]
     [1057993198, -635153983, -635153983]
     """
-    logit, end = _base_logit(millionths, base)
-    alternatives = _A + _B * logit
-    failed = np.logaddexp(0, logit) - np.logaddexp(0, alternatives)
-    found = NANO * np.array((failed, failed + (alternatives - logit)))
-    rows = np.empty((EXCLUDED + 1, COUNT), dtype=np.int64)
-    rows[:EXCLUDED] = np.floor(found)
-    is_near = np.abs(found - np.rint(found)) < _NEAR
-    if is_near.any():
-        for y, j in np.argwhere(is_near):
-            rows[y, j] = exact_increment(millionths, base, int(y), int(j))
-    if end:
-        rows[:, end * alternatives > _END] = 0
-    np.minimum(rows[0], rows[1], out=rows[EXCLUDED])
+    rows: Nanos = increments_of_many((millionths,), base)[0]
     rows.setflags(write=False)
+    return rows
+
+
+def increments_of_many(many_millionths: Sequence[int], base: CalibrationMap) -> Nanos:
+    """The same for many records at once, one table after the other."""
+    found_logits = [_base_logit(millionths, base) for millionths in many_millionths]
+    logits = np.array([logit for logit, _ in found_logits])[:, None]
+    alternatives = _A + _B * logits
+    failed = np.logaddexp(0, logits) - np.logaddexp(0, alternatives)
+    found = NANO * np.stack((failed, failed + (alternatives - logits)), axis=1)
+    rows = np.empty((len(found), EXCLUDED + 1, COUNT), dtype=np.int64)
+    rows[:, :EXCLUDED] = np.floor(found)
+    for k, y, j in np.argwhere(np.abs(found - np.rint(found)) < _NEAR).tolist():
+        rows[k, y, j] = exact_increment(many_millionths[k], base, y, j)
+    for k, (_, end) in enumerate(found_logits):
+        if end:
+            rows[k][:, end * alternatives[k] > _END] = 0
+    np.minimum(rows[:, 0], rows[:, 1], out=rows[:, EXCLUDED])
     return rows
 
 

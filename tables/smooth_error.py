@@ -22,7 +22,10 @@ _DIGITS = 6
 
 Floats = NDArray[np.float64]
 
-_POINTS = np.linspace(0, 1, CELL_COUNT)
+_CELLS = np.arange(CELL_COUNT)
+_DISTANCES = np.abs(_CELLS[:, None] - _CELLS[None, :])
+_MIRRORED = _CELLS[:, None] + _CELLS[None, :]
+_FAR = np.arange(2 * CELL_COUNT - 1) / (CELL_COUNT - 1)
 _TRAPEZOID = np.full(CELL_COUNT, 1 / (CELL_COUNT - 1))
 _TRAPEZOID[[0, -1]] /= 2
 
@@ -78,13 +81,15 @@ def smooth_error(grid: ResidualGrid) -> float | None:
 
 def _smoothed_size(mass: Floats, width: float) -> float:
     """∫|r_σ(t)|dt over the grid's points, by the trapezoid rule."""
-    distance = _POINTS[:, None] - _POINTS[None, :]
-    mirrored = _POINTS[:, None] + _POINTS[None, :]
-    images = range(-int(4 * width) - 1, int(4 * width) + 2)
-    kernel = sum(_bell(distance + 2 * k, width) + _bell(mirrored + 2 * k, width) for k in images)
+    bell = _bell(width)
+    kernel = bell[_DISTANCES] + bell[_MIRRORED]
     return float((_TRAPEZOID * np.abs((kernel * mass).sum(axis=1))).sum())
 
 
-def _bell(x: Floats, width: float) -> Floats:
-    density: Floats = np.exp(-((x / width) ** 2) / 2) / (width * np.sqrt(2 * np.pi))
-    return density
+def _bell(width: float) -> Floats:
+    """The Gaussian at 0, 1, … cells of distance, with its images two units apart."""
+    images = np.arange(-int(4 * width) - 2, int(4 * width) + 2)
+    away = _FAR[:, None] + 2 * images[None, :]
+    density: Floats = np.exp(-((away / width) ** 2) / 2) / (width * np.sqrt(2 * np.pi))
+    summed: Floats = density.sum(axis=1)
+    return summed

@@ -17,6 +17,7 @@ from tables.evidence_increments import (
     NANO,
     exact_increment,
     increments,
+    increments_of_many,
 )
 from tables.flags import flagged, sticky_log_evidence
 from tables.miscalibration_test import MiscalibrationTest
@@ -76,6 +77,14 @@ def test_where_floats_would_round_to_the_wrong_side_decimals_decide(millionths, 
 
     assert increments(millionths, IDENTITY)[y, j] == expected
     assert exact_increment(millionths, IDENTITY, y, j) == expected
+
+
+@settings(deadline=None)
+@given(st.lists(confidences, min_size=1, max_size=50), maps)
+def test_many_at_once_say_what_each_says(many, base):
+    found = increments_of_many(many, base)
+
+    assert np.array_equal(found, [increments(millionths, base) for millionths in many])
 
 
 @given(confidences, maps)

@@ -182,7 +182,7 @@ def smooth_error_of_points(pairs):
     return high
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(records)
 def test_the_smooth_error_is_that_of_the_points_themselves(pairs):
     found, expected = smooth_error(grid_of(pairs)), smooth_error_of_points(pairs)
