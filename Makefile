@@ -1,7 +1,8 @@
 # For developers; the README's commands need none of it.
 PYTHON = .venv/bin/python
 
-.PHONY: setup check integration up bench
+.PHONY: setup check integration up bench validate
+SEED = 1
 setup:
 	python3 -m venv .venv && .venv/bin/pip install -q -c constraints.txt -e '.[embedded,dev]'
 check:
@@ -13,3 +14,5 @@ up:
 	.venv/bin/trueup up
 bench:
 	$(PYTHON) -m benchmarks.resolver
+validate:
+	$(PYTHON) -m benchmarks.validation $(SEED) > docs/validation.md
