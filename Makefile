@@ -3,7 +3,7 @@ PYTHON = .venv/bin/python
 SEED ?= 0
 SEEDS ?= 1
 
-.PHONY: setup check simulate soak integration up bench
+.PHONY: setup check simulate soak integration up bench validate
 setup:
 	python3 -m venv .venv && .venv/bin/pip install -q -c constraints.txt -e '.[embedded,dev]'
 check:
@@ -20,3 +20,5 @@ up:
 	.venv/bin/trueup up
 bench:
 	$(PYTHON) -m benchmarks.resolver
+validate:
+	$(PYTHON) -m benchmarks.validation $(SEED) > docs/validation.md

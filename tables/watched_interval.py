@@ -43,6 +43,17 @@ def watched_interval(successes: int, count: int, alpha: float = 0.05) -> tuple[f
     return low, high
 
 
+def sentence_interval(
+    successes: int, count: int, bin_count: int = 10, alpha: float = 0.05
+) -> tuple[float, float]:
+    """The watched interval for a sentence about one of `bin_count` bins, whichever was picked.
+
+    >>> [round(end, 4) for end in sentence_interval(40, 100)]
+    [0.2233, 0.5966]
+    """
+    return watched_interval(successes, count, alpha / bin_count)
+
+
 def _bisect(is_inside: Predicate, outside: float, inside: float) -> float:
     for _ in range(STEPS):
         middle = (outside + inside) / 2

@@ -3,7 +3,8 @@
 The law: an outcome of 1 or 0 counts, an expired one as 0; an ambiguous one and one still open do
 not, and are counted. A row with a named cell that cannot be read is bad: it is left out, counted,
 and the first of them are named. Only where no row is usable is there no answer. The file is read
-once, row by row; of a row nothing is kept but its part of the sums.
+once, row by row; of a row nothing is kept but its part of the sums (`examination` says what more
+where times are named).
 """
 
 import json
@@ -11,7 +12,7 @@ import shlex
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
@@ -20,6 +21,7 @@ from typing import Any, BinaryIO
 from agents_topics.events import OutcomeStatus
 from tables.calibration_bins import BIN_COUNT, UNIT, Sums, bin_index_of, y_of
 from tables.scores import brier_score, expected_calibration_error
+from trueup.examination import Examination, examination_json, examination_words
 from trueup.labelled_rows import (
     Bad,
     Cells,
@@ -30,7 +32,7 @@ from trueup.labelled_rows import (
     read_table,
     time_of,
 )
-from trueup.reliability_picture import in_words, picture, picture_bin, reading_of
+from trueup.reliability_picture import NOTHING_SEEN, in_words, picture, picture_bin, reading_of
 
 USAGE, BAD_INPUT = 2, 4
 NAMED_MAX = 20
@@ -58,9 +60,10 @@ class Asked:
 
 @dataclass(slots=True)
 class Tried:
-    """What was read of a file: sums by bin, rows by status, bad rows, the span of time."""
+    """What was read of a file: sums by bin, evidence, rows by status, bad rows, span of time."""
 
     bins: list[Sums] = field(default_factory=lambda: [Sums() for _ in range(BIN_COUNT)])
+    examined: Examination = field(default_factory=Examination)
     statuses: Counter[str] = field(default_factory=Counter)
     bad_count: int = 0
     percent_count: int = 0
@@ -84,6 +87,7 @@ class Tried:
         if status != OutcomeStatus.PENDING:
             y = y_of(status, expired_counts=True)
             self.bins[bin_index_of(millionths)].update(millionths, y)
+            self.examined.update(millionths, y, at)
         if at is not None:
             self.first_at = at if self.first_at is None else min(self.first_at, at)
             self.last_at = at if self.last_at is None else max(self.last_at, at)
@@ -154,6 +158,7 @@ def tally(table: Table, asked: Asked) -> Tried:
             tried.refuse(number, "", cells)
         else:
             _count(tried, number, cells, asked)
+    tried.examined.finish()
     return tried
 
 
@@ -196,9 +201,11 @@ def _left_out(tried: Tried) -> Iterator[str]:
 
 
 def words(name: str, tried: Tried, ascii_only: bool) -> list[str]:
-    """The picture, the sentence, the scores and what was left out."""
+    """The picture, the sentence, the scores, the verdict and what was left out."""
     bins = [picture_bin(sums.n, sums.sp, sums.sy) for sums in tried.bins]
     read = reading_of(bins)
+    if read.verdict == NOTHING_SEEN:  # in the mean; evidence sees more
+        read = replace(read, verdict=str(tried.examined.verdict(tried.bins)))
     span = ""
     if tried.first_at and tried.last_at:
         span = f", {tried.first_at.date()} to {tried.last_at.date()}"
@@ -209,6 +216,7 @@ def words(name: str, tried: Tried, ascii_only: bool) -> list[str]:
         f"  Brier {brier_score(tried.bins):.4f}, ECE {expected_calibration_error(tried.bins):.4f},"
         f" n {tried.n:,}{span}",
         f"  its true rate lies between {low} and {high} %: 95 % sure, however often you look",
+        *(f"  {line}" for line in examination_words(tried.bins, tried.examined, ascii_only)),
         *(f"  {line}" for line in _not_counted(tried)),
     ]
 
@@ -248,6 +256,7 @@ def to_json(tried: Tried) -> dict[str, Any]:
             for index, s in enumerate(tried.bins)
             if s.n
         ],
+        **examination_json(tried.bins, tried.examined),
     }
 
 

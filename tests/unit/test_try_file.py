@@ -9,14 +9,20 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import brier_score_loss
 from typer.testing import CliRunner
 
-from tests.real_data import GOLDEN, real
+from tables.calibration_map import IDENTITY
+from tables.debiased_error import debiased_error
+from tables.evidence import Evidence
+from tables.evidence_increments import increments
+from tables.smooth_error import ResidualGrid, smooth_error
+from tests.real_data import GOLDEN, games, real, ten_bins
 from trueup.cli import command_line
+from trueup.examination import CHUNK_ROWS
 from trueup.labelled_rows import LINE_BYTES_MAX, read_table
 from trueup.try_file import Asked, answer, tally, to_json
 
@@ -75,6 +81,7 @@ def test_a_real_file_gives_the_golden_numbers_and_those_of_other_codes(name):
     assert f"{count:,} settled: " in text.stdout
 
 
+@settings(deadline=None, max_examples=40)
 @given(st.lists(st.tuples(st.integers(0, 10**6), st.sampled_from(OUTCOMES)), min_size=1))
 def test_csv_and_ndjson_give_the_figures_of_the_whole_data(rows):
     ndjson = "".join(json.dumps({"p": p / 1e6, "y": y}) + "\n" for p, y in rows)
@@ -89,6 +96,87 @@ def test_csv_and_ndjson_give_the_figures_of_the_whole_data(rows):
     if counted:
         squares = np.array([(p - y) ** 2 for p, y in counted])
         assert from_csv["brier"] == pytest.approx(squares.mean(), abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("name", "word", "direction", "alarm_n"),
+    [
+        ("nfl_games.csv", "calibrated", {"on_average": "over-confident", "shape": None}, None),
+        (
+            "nhl_games.csv",
+            "miscalibrated",
+            {"on_average": "over-confident", "shape": "too timid"},
+            785,
+        ),
+    ],
+)
+def test_a_real_file_gets_its_verdict_with_what_it_rests_on(name, word, direction, alarm_n):
+    pairs = games(name)
+    bins, grid = ten_bins(pairs), ResidualGrid()
+    for p, y in pairs:
+        grid.update(p, y)
+    command = ["try", str(real(name)), "--confidence", "prob1", "--outcome", "prob1_outcome"]
+
+    text = CliRunner().invoke(TRY, [*command, "--time", "date"]).stdout
+    found = json.loads(CliRunner().invoke(TRY, [*command, "--time", "date", "--json"]).stdout)
+
+    error = debiased_error(bins)
+    assert found["calibration"]["verdict"] == word
+    assert found["calibration"]["is_calibrated"] == (word == "calibrated")
+    assert found["ece2"]["value"] == error.root
+    assert (found["ece2"]["low"], found["ece2"]["high"]) == (error.low, error.high)
+    assert found["smooth_ece"] == smooth_error(grid)
+    assert found["direction"] == direction
+    assert found["evidence"]["alarm_n"] == alarm_n
+    assert f"settled: {word}" in text
+    assert f"verdict: {word}" in text
+    assert f"ECE₂ {error.root:.4f} ({error.low:.4f}–{error.high:.4f}), smooth ECE 0.0" in text
+    assert f"after {len(pairs):,} settled actions" in text
+    assert ("too timid)" in text) == (word == "miscalibrated")
+
+
+def by_hand(rows):
+    """The evidence of rows, one after the other."""
+    evidence = Evidence()
+    for p, y in rows:
+        evidence.update(increments(round(p * 1e6), IDENTITY), y)
+    return evidence.log_nanos() / 1e9
+
+
+def test_evidence_is_in_the_order_of_times_where_they_are_named_else_of_the_file(said):
+    times = [f"2026-01-{1 + n % 28:02}T00:{n // 28:02}:00Z" for n in range(600)]
+    rows = [(0.55 + n % 40 / 100, int(n % 3 > 0 or n > 400)) for n in range(600)]
+    text = "p,y,at\n" + "".join(f"{p},{y},{at}\n" for (p, y), at in zip(rows, times, strict=True))
+    in_order = [row for _, row in sorted(zip(times, rows, strict=True), key=lambda pair: pair[0])]
+
+    timed = to_json(tried(text, Asked("p", "y", "at")))
+    untimed = to_json(tried(text))
+
+    assert timed["evidence"]["ln_e"] == pytest.approx(by_hand(in_order), abs=1e-12)
+    assert untimed["evidence"]["ln_e"] == pytest.approx(by_hand(rows), abs=1e-12)
+    assert timed["evidence"]["ln_e"] != untimed["evidence"]["ln_e"]
+    assert timed["smooth_ece"] == untimed["smooth_ece"]
+
+
+def test_a_file_longer_than_a_chunk_says_what_its_rows_say():
+    rows = [(0.5 + n % 7 / 20, int(n % 5 > 1)) for n in range(2 * CHUNK_ROWS + 3)]
+
+    found = to_json(tried(as_csv(rows)))
+
+    assert found["evidence"]["n"] == len(rows)
+    assert found["evidence"]["ln_e"] == pytest.approx(by_hand(rows), abs=1e-12)
+
+
+def test_words_are_ascii_where_asked_and_no_small_error_is_shown_as_exact(tmp_path):
+    path = tmp_path / "my.csv"
+    path.write_text(as_csv([(0.5, 1), (0.5, 0)] * 300))
+
+    text = "\n".join(answer(str(path), ASKED, as_json=False, ascii_only=True).lines)
+
+    assert text.isascii()
+    assert "ECE2 0.0000 (0.0000-" in text
+    assert "smooth ECE < 0.005" in text
+    assert "no alarm (1 : 20)" in text
 
 
 def test_the_sentence_is_the_demos_and_the_interval_is_in_words(said):

@@ -1,0 +1,93 @@
+"""What may be said of a stream's calibration: one of four words, with what it rests on.
+
+No alarm is not calibration, and with millions of records trifles are significant: so
+"miscalibrated" needs evidence and size, "calibrated" an upper end of the error, and between them
+stand "insufficient" and "no evidence".
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import floor, log
+
+from tables.calibration_bins import Sums
+from tables.debiased_error import DebiasedError, debiased_error
+from tables.evidence import Evidence, bound_nanos
+from tables.evidence_increments import NANO
+
+MISCALIBRATED = "miscalibrated"
+INSUFFICIENT = "insufficient"
+CALIBRATED = "calibrated"
+NO_EVIDENCE = "no evidence"
+
+ERROR_MIN = 0.02
+RECORDS_MIN = 100
+RARER_MIN = 20
+PLAIN_DECADES_MAX = 8
+_ROUNDING = 1e-9
+"""A whole number of digits that came out a trifle too small is still whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The word, δ, the number of lead records, ⌊10⁹ ln E⌋ and the error with its interval."""
+
+    word: str
+    delta: float
+    n: int
+    log_evidence_nanos: int
+    error: DebiasedError | None
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether the error is shown to be at most δ."""
+        return self.word == CALIBRATED
+
+    def __str__(self) -> str:
+        return f"{self.word} within {self.delta:g}" if self.is_calibrated else self.word
+
+
+def evidence_odds(log_nanos: int) -> str:
+    """E as odds, to two digits and downwards.
+
+    >>> [evidence_odds(int(nats * 1e9)) for nats in (-2.2, 0, 3.44, 12.1, 2500)]
+    ['1 : 0.11', '1 : 1', '1 : 31', '1 : 170,000', '1 : 5.4e1085']
+    """
+    decades = log_nanos / NANO / log(10)
+    exponent = floor(decades)
+    digits = floor(10 ** (decades - exponent + 1) + _ROUNDING)
+    if exponent > PLAIN_DECADES_MAX:
+        return f"1 : {digits / 10:.1f}e{exponent}"
+    return f"1 : {digits * 10.0 ** (exponent - 1):,.12g}"
+
+
+def has_enough(bins: Sequence[Sums]) -> bool:
+    """Whether there are 100 records with 20 of the rarer outcome."""
+    n, sy = sum(b.n for b in bins), sum(b.sy for b in bins)
+    return n >= RECORDS_MIN and min(sy, n - sy) >= RARER_MIN
+
+
+def verdict(
+    bins: Sequence[Sums], evidence: Evidence, alpha: float = 0.05, delta: float = 0.05
+) -> Verdict:
+    """The first that holds of miscalibrated, insufficient, calibrated, no evidence.
+
+    Args:
+        bins: Lead sums: those of records that share no conversation's luck.
+        evidence: E_raw of the same records.
+        alpha: Evidence of 1/α is an alarm.
+        delta: How large an error may be called calibrated.
+
+    >>> str(verdict([], Evidence()))
+    'insufficient'
+    """
+    error = debiased_error(bins)
+    n, log_nanos = sum(b.n for b in bins), evidence.log_nanos()
+    if error and evidence.is_alarm(alpha) and error.root >= ERROR_MIN:
+        word = MISCALIBRATED
+    elif not has_enough(bins):
+        word = INSUFFICIENT
+    elif error and log_nanos < bound_nanos(alpha) and error.high <= delta:
+        word = CALIBRATED
+    else:
+        word = NO_EVIDENCE
+    return Verdict(word, delta, n, log_nanos, error)
