@@ -89,9 +89,11 @@ class Replay:
         if count == 1:
             self.targets[0].admit(topic, records, decoded)
             return
-        for number, target in enumerate(self.targets):
-            own = _picked(records, decoded, lambda _, one, n=number: _target_of(one, count) == n)
-            target.admit(topic, *own)
+        numbers = [_target_of(one, count) for one in decoded]
+        for target in self.targets:
+            pairs = zip(records, decoded, numbers, strict=True)
+            own = [(r, one) for r, one, number in pairs if number == target.partition]
+            target.admit(topic, [r for r, _ in own], [one for _, one in own])
 
     def _see(
         self,
@@ -103,7 +105,7 @@ class Replay:
         """Moves a source's time by all that were admitted, late, or refused after that."""
         seen_ms = self._seen_ms[source]
         for record, one in zip(records, decoded, strict=True):
-            if type(one) is Malformed or not fates.get(record.offset, True):
+            if isinstance(one, Malformed) or not fates.get(record.offset, True):
                 continue
             at_ms, broker_ms = one[1], record.timestamp
             if seen_ms < at_ms <= broker_ms + FUTURE_MS_MAX:
