@@ -30,6 +30,7 @@ COMMANDS = {
     "status": "Tasks, times, lags, counts and what is written, on one screen; changes nothing.",
     "sql": "Runs one statement in Postgres; no psql is needed.",
     "replay": "Recorded topics through the same core into a fresh database, or into a shadow.",
+    "shadow": "Replays beside the live rows: listed, compared with them, promoted, dropped.",
     "checksum": "A checksum of what is settled: equal where two databases hold the same results.",
     "audit": "Recomputes outcomes and bins from the topics; exit 5 if anything differs.",
     "doctor": "Whether this machine, Kafka and Postgres are as a worker needs them; exit 3 if not.",

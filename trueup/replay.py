@@ -53,7 +53,7 @@ class Job:
     since_ms: int | None = None
     until_ms: int | None = None
 
-    def about(self) -> dict[str, Any]:
+    def about(self, plan: Plan) -> dict[str, Any]:
         """What a shadow keeps of how it was judged and what it covers."""
         return {
             "judging": self.judging,
@@ -63,6 +63,10 @@ class Job:
             "tenants": None if self.tenants is None else sorted(self.tenants),
             "since_ms": self.since_ms,
             "until_ms": self.until_ms,
+            "output_ends": {
+                f"{self.connection.topic(topic)}/{partition}": end
+                for (topic, partition), end in plan.next_offsets.items()
+            },
         }
 
     @property
@@ -190,7 +194,7 @@ async def prepare(job: Job, asked: Asked, live_grace_ms: Mapping[str, int]) -> P
             await check_policy(job.connection, load_policy(job.policy))
         plan = await plan_of(reader, asked, live_grace_ms)
     if job.shadow is not None:
-        await begin_shadow(job.url, job.shadow, job.about())
+        await begin_shadow(job.url, job.shadow, job.about(plan))
     return plan
 
 
