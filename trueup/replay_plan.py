@@ -10,7 +10,10 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import msgspec
+
 from agents_topics.connection import Connection
+from agents_topics.events import LateEvent
 from agents_topics.policy import Policy
 from agents_topics.policy_history import changes_of_history
 from agents_topics.roster import GROUP, PUBLISHER
@@ -20,11 +23,12 @@ from streams.policy_log import recorded_policies
 from tables.outcome_resolver import Judging
 from tables.replay import TIMED_REASONS, Source
 from tables.stream_times import NEVER_MS
-from trueup.explain import decode_late
 from trueup.letters import Selection, letters_in
 from trueup.topic_reader import TopicReader
 
 JOINED = (AGENT_ACTIONS.name, AGENT_INTERACTIONS.name)
+
+_decode_late = msgspec.json.Decoder(LateEvent).decode
 
 
 class ReplayRefused(Exception):
@@ -182,7 +186,7 @@ async def _ledger(reader: TopicReader, judging: Judging) -> dict[Source, dict[in
     if judging == "recorded":
         topic = LATE_EVENTS.name
         async for record in reader.records(topic, await reader.spans(topic)):
-            late = decode_late(record.value)
+            late = _decode_late(record.value)
             found[late.topic, late.partition][late.offset] = True
     return dict(found)
 
