@@ -71,6 +71,7 @@ def _worker(agents: Sequence[AgentRow]) -> Iterator[Right]:
     for row in agents:
         yield from _topics("Read", row.reads)
         yield from _topics("Write", row.writes)
+        yield from _topics("Read", row.writes[:1])  # whether a task without a changelog has a past
         if row.changelog:
             yield from _topics("Read", [row.changelog])
             yield from _topics("Write", [row.changelog])
@@ -138,6 +139,19 @@ def _redrive() -> Iterator[Right]:
     yield Right("transactional-id", REDRIVE, "Write")
 
 
+def _reset() -> Iterator[Right]:
+    """Looks; then deletes what agents have written, makes it anew, and fences who may sleep."""
+    yield from _topics("Describe", TOPICS)
+    yield Right("group", GROUP, "Read")
+    yield Right("group", GROUP, "Delete")
+    for row in AGENTS:
+        for topic in (*row.writes, *([row.changelog] if row.changelog else [])):
+            yield Right("topic", topic.name, "Delete")
+            yield Right("topic", topic.name, "Create")
+        if row.changelog:
+            yield Right("transactional-id", row.transactional_ids, "Write", is_prefix=True)
+
+
 def _check() -> Iterator[Right]:
     yield from _topics("Describe", TOPICS)
     yield from _topics("DescribeConfigs", TOPICS)
@@ -187,6 +201,7 @@ _NEEDS: dict[str, Callable[[], Iterator[Right]]] = {
     "dead-letters-redrive": _redrive,
     "doctor": _doctor,
     "doctor-kafka": _doctor_who_tries,
+    "reset": _reset,
     "topics-check": _check,
     "topics-create": _create,
     "demo": _demo,

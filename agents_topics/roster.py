@@ -11,7 +11,10 @@ GROUP = "trueup"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentRow:
-    """A Faust agent: its name on the broker, what it joins, what it writes, its changelog."""
+    """A Faust agent: its name on the broker, what it joins, what it writes, its changelog.
+
+    Of what it writes the first goes into the partition of its task, and tells that it has lived.
+    """
 
     name: str
     reads: tuple[Topic, ...]

@@ -23,6 +23,7 @@ from sinks.prometheus.collector import render
 from streams import topology
 from streams.batches import BatchApp, BatchConsumer
 from streams.broker import Broker
+from streams.clients import KafkaClients
 from streams.health import HealthServer
 from streams.policy_log import enter_policy
 from streams.problems import WorkerProblem
@@ -144,14 +145,16 @@ class WorkerApp(BatchApp):
 
 def make_app(connection: Connection, settings: Settings, sink: Sink) -> WorkerApp:
     """A Faust app with every agent bound; nothing is connected before it starts."""
+    clients = KafkaClients(connection)
     tools = Tools(
-        connection=connection,
+        clients=clients,
         group=connection.topic(GROUP),
         names={topic.name: connection.topic(topic.name) for topic in TOPICS},
         partition_count=settings.partitions,
-        broker=Broker(connection),
+        broker=Broker(clients),
         budget=TransactionBudget(settings.transactions_per_s),
         transactions={},
+        restores={},
     )
     resolver_settings = ResolverSettings(
         policy=load_policy(settings.policy),

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
-from agents_topics.connection import Connection
+from streams.clients import Clients
 from streams.rights import naming
 
 RESTORE_RECORDS_MAX = 50_000
@@ -17,26 +17,17 @@ RESTORE_RECORDS_MAX = 50_000
 class Broker:
     """The questions; every one reads committed data only."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    def __init__(self, clients: Clients) -> None:
+        self._clients = clients
         self._reader: AIOKafkaConsumer | None = None
         self._admin: AIOKafkaAdminClient | None = None
         self._reading = asyncio.Lock()
 
     async def start(self) -> None:
         """Connects."""
-        options = self._connection.client_options()
-        self._reader = AIOKafkaConsumer(
-            **options,
-            isolation_level="read_committed",
-            enable_auto_commit=False,
-            # A changelog that is cut while it is read is read again, never skipped to its end.
-            auto_offset_reset="earliest",
-            max_partition_fetch_bytes=4 << 20,
-            fetch_max_wait_ms=50,
-        )
+        self._reader = self._clients.reader()
         await self._reader.start()
-        self._admin = AIOKafkaAdminClient(**options)
+        self._admin = self._clients.admin()
         await self._admin.start()
 
     async def stop(self) -> None:
@@ -65,6 +56,23 @@ class Broker:
         assert self._admin
         offsets = await self._admin.list_consumer_group_offsets(group)
         return {(tp.topic, tp.partition): o.offset for tp, o in offsets.items() if o.offset >= 0}
+
+    async def has_records(self, topic: str, partition: int) -> bool:
+        """Whether a partition holds, or has held, a committed record."""
+        assert self._reader
+        tp = TopicPartition(topic, partition)
+        with naming("Read"):
+            async with self._reading:
+                if (await self._reader.beginning_offsets([tp]))[tp]:
+                    return True
+                end = (await self._reader.end_offsets([tp]))[tp]
+                self._reader.assign([tp])
+                await self._reader.seek_to_beginning(tp)
+                found = False
+                while not found and await self._reader.position(tp) < end:
+                    found = bool(await self._reader.getmany(tp, timeout_ms=200, max_records=1))
+                self._reader.unsubscribe()
+        return found
 
     async def changelog(self, topic: str, partition: int) -> tuple[dict[bytes, bytes], int]:
         """The last value of every key up to the last stable offset, and that offset."""

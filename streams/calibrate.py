@@ -15,7 +15,7 @@ from agents_topics.events import Promise
 from agents_topics.roster import CALIBRATOR
 from streams.changelog import Progress, StateProblem
 from streams.transactions import Out
-from streams.work import StatefulWork, Tools, first_queued, row_outs
+from streams.work import PARTITIONS_ADDED, StatefulWork, Tools, first_queued, row_outs
 from tables.calibrator import Calibrator
 from tables.outcome_record import OutcomeStruct
 
@@ -38,8 +38,7 @@ class CalibratorWork(StatefulWork):
             if set(progress.promises) != set(self.calibrator.promises):
                 raise StateProblem(
                     f"{self.name}: its state knows {len(progress.promises)} resolver tasks, there "
-                    f"are {self.tools.partition_count}: partitions were added; begin anew "
-                    "(docs/operations)"
+                    f"are {self.tools.partition_count}: {PARTITIONS_ADDED}"
                 )
             self.calibrator.promises = dict(progress.promises)
 
@@ -77,7 +76,11 @@ class CalibratorWork(StatefulWork):
         step = self.calibrator.finish()
         names, own = self.tools.names, self.partition
         updates = [Out(key.encode(), encode(update)) for key, update in step.updates]
-        progress = Progress(offsets=dict(self.offsets), promises=dict(self.calibrator.promises))
+        progress = Progress(
+            offsets=dict(self.offsets),
+            promises=dict(self.calibrator.promises),
+            partitions=self.tools.partition_count,
+        )
         await self.transact(
             {
                 (names[topics.CALIBRATION_UPDATES.name], own): updates,

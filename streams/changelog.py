@@ -16,6 +16,9 @@ encode = msgspec.msgpack.Encoder().encode
 decode = msgspec.msgpack.Decoder().decode
 
 
+BEGIN_ANEW = "stop every worker; `trueup reset` begins anew from the inputs"
+
+
 class StateProblem(Exception):
     """A task's state cannot be used; says why and what to do."""
 
@@ -26,7 +29,7 @@ class Progress:
 
     Resolver: `times` by topic {log, pushed, broker, silent_from} in ms, `policy` the digests in
     force, `counts` by "topic/class", `label_delays` by action type. Calibrator: `promises` by
-    source.
+    source. `partitions` is how many the state was made for.
     """
 
     offsets: dict[str, int] = field(default_factory=dict)
@@ -37,6 +40,7 @@ class Progress:
     counts: dict[str, int] = field(default_factory=dict)
     label_delays: dict[str, tuple[list[int], int]] = field(default_factory=dict)
     promises: dict[int, int] = field(default_factory=dict)
+    partitions: int | None = None
     format: int = FORMAT
 
 
@@ -53,6 +57,6 @@ def progress_of(value: bytes, name: str) -> Progress:
     if progress.format != FORMAT:
         raise StateProblem(
             f"{name}: its state has format {progress.format}, this release reads {FORMAT}: "
-            "run the release that wrote it, or rebuild from the source topics"
+            f"run the release that wrote it, or {BEGIN_ANEW}"
         )
     return progress

@@ -43,7 +43,7 @@ class FastDecoder:
     """
 
     def __init__(self, event_type: type[Action] | type[Interaction]) -> None:
-        self._struct = struct_of(event_type)
+        self._struct = struct_of(event_type)  # type: ignore[arg-type]
         self._read = msgspec.json.Decoder(self._struct).decode
         self._decode_slowly = Decoder(event_type).decode
         self._has_kind = event_type is Interaction

@@ -21,7 +21,12 @@ def status_of(tasks: Tasks) -> dict[str, Any]:
     """Every task's state in plain values."""
     return {
         "ready": tasks.is_ready,
+        "partitions": tasks.tools.partition_count,
         "transactions": dict(tasks.tools.transactions),
+        "restores": [
+            {"agent": agent, "partition": partition, "count": count}
+            for (agent, partition), count in tasks.tools.restores.items()
+        ],
         "checks": [asdict(run()) for run in setup_learning_scheduler(tasks).values()],
         "tasks": [
             {
@@ -34,6 +39,7 @@ def status_of(tasks: Tasks) -> dict[str, Any]:
                 "next_offsets": task.next_offsets(),
                 "queued": {t.name: task.queued_count(t.name) for t in task.row.reads},
                 "lag": task.lag,
+                "applied_until_ms": task.applied_until_ms,
                 **_state_of(task.work),
             }
             for task in tasks
@@ -46,8 +52,9 @@ def _state_of(work: object) -> dict[str, Any]:
         resolver = work.resolver
         return {
             "open": resolver.open_count,
-            "counts": {"/".join(name): count for name, count in resolver.counts.items()},
+            "counts": work.counted,
             "settled_until_ms": resolver.settled_ms,
+            "grace_ms": max(time.grace_ms for time in resolver.times.topics.values()),
             "times_ms": {t: time.now_ms for t, time in resolver.times.topics.items()},
             "label_delays": {
                 name: {"bounds_s": BOUNDS_S, "counts": delay.counts, "sum_ms": delay.sum_ms}

@@ -17,6 +17,7 @@ from agents_topics.policy import Policy
 from agents_topics.policy_history import changes_of_history, record_of
 from agents_topics.topics import POLICIES
 from streams.broker import Broker
+from streams.clients import KafkaClients
 
 PARTITION = 0
 CLOCK_KEY = b"clock"
@@ -67,7 +68,7 @@ async def _recorded(broker: Broker, topic: str) -> list[PolicyRecord]:
 
 @asynccontextmanager
 async def _reading(connection: Connection) -> AsyncIterator[Broker]:
-    broker = Broker(connection)
+    broker = Broker(KafkaClients(connection))
     try:
         await broker.start()
         yield broker

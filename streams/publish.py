@@ -4,7 +4,7 @@ Receive: batches of both topics. Save: one sink transaction a topic, with the ne
 that the sink itself says where to go on. A sink that is away makes the task wait, never lose.
 """
 
-import time
+import asyncio
 from collections.abc import Mapping, Sequence
 
 from aiokafka import ConsumerRecord
@@ -12,7 +12,7 @@ from aiokafka import ConsumerRecord
 from agents_topics.roster import PUBLISHER
 from sinks.contract import OffsetMoved, Sink, SinkBusy
 from streams.task import Busy
-from streams.work import Tools, check_logs, first_queued
+from streams.work import Tools, check_logs, check_partition, first_queued
 
 ASK_S = 5.0
 WRITE_RECORDS_MAX = 20_000
@@ -34,8 +34,9 @@ class PublisherWork:
     async def open(self) -> dict[str, int]:
         """Asks the sink where to go on."""
         self._taken.clear()
-        self._offsets = await self._ask()
         name = f"{PUBLISHER.name}-{self.partition}"
+        check_partition(name, self.partition, self.tools)
+        self._offsets = await self._ask()
         starts = await check_logs(name, self._offsets, self.partition, self.tools, has_state=False)
         return {topic: max(offset, starts[topic]) for topic, offset in self._offsets.items()}
 
@@ -75,8 +76,9 @@ class PublisherWork:
 
     async def tick(self, is_drained: bool) -> None:
         """With nothing to write, asks now and then whether the sink is there, for readiness."""
-        if is_drained and time.monotonic() >= self._ask_at_s:
-            self._ask_at_s = time.monotonic() + ASK_S
+        now_s = asyncio.get_running_loop().time()
+        if is_drained and now_s >= self._ask_at_s:
+            self._ask_at_s = now_s + ASK_S
             if await self._ask() != self._offsets:
                 raise Busy("the sink stands elsewhere than this worker left it", 0)
 

@@ -5,7 +5,7 @@ applied. Decide: one call into `tables.outcome_resolver`. Save and send: one tra
 settled outcomes and promises, late events, dead letters, changelog, offsets}.
 """
 
-import time
+import asyncio
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -63,6 +63,8 @@ class ResolverWork(StatefulWork):
         self._barrier: dict[str, int] | None = None
         self.resolver = self._empty()
         self.task: Task | None = None
+        self.counted: dict[str, int] = {}
+        """As of the last transaction: no counter goes back when a step is thrown away."""
         self._promised_ms = NEVER_MS
         self._promised_at_s = 0.0
 
@@ -71,10 +73,18 @@ class ResolverWork(StatefulWork):
 
     # ---- restore -------------------------------------------------------------------------------
 
+    async def open(self) -> dict[str, int]:
+        """As every stateful work. What a clock record was to wait for is asked again: with it may
+        come others now that are later than that.
+        """
+        self._barrier = None
+        return await super().open()
+
     def begin(self, progress: Progress | None) -> None:
         """An empty changelog is an empty state."""
         self.resolver = self._empty()
-        self._promised_ms, self._barrier = NEVER_MS, None
+        self._promised_ms = NEVER_MS
+        self.counted = {} if progress is None else progress.counts
         if progress is not None:
             restore_times(self.resolver, progress)
             self._check_policy(progress)
@@ -244,16 +254,18 @@ class ResolverWork(StatefulWork):
             letter = dead_letter_of(refused, RESOLVER.name)
             outputs[names[topics.DEAD_LETTERS.name], own].append(letter)
         promised_ms = self._add_promise(outputs)
-        outputs[self.changelog_name, own] = row_outs(step.changes, self._progress())
+        progress = self._progress()
+        outputs[self.changelog_name, own] = row_outs(step.changes, progress)
         broker_now_ms = await self.transact(outputs)
+        self.counted = progress.counts
         if promised_ms is not None:
-            self._promised_ms, self._promised_at_s = promised_ms, time.monotonic()
+            self._promised_ms, self._promised_at_s = promised_ms, _now_s()
         return broker_now_ms
 
     def _add_promise(self, outputs: dict[tuple[str, int], list[Out]]) -> int | None:
         """At most once a second: everything with a settle time up to now has been written."""
         settled_ms = self.resolver.settled_ms
-        is_due = time.monotonic() - self._promised_at_s >= PROMISE_S
+        is_due = _now_s() - self._promised_at_s >= PROMISE_S
         if settled_ms <= self._promised_ms or not is_due:
             return None
         value = encode(Promise(source=self.partition, until_ms=settled_ms))
@@ -273,12 +285,17 @@ class ResolverWork(StatefulWork):
             first_ms=times.first_ms,
             first_broker_ms=times.first_broker_ms,
             policy=[version.digest for version in self._begun()],
+            partitions=self.tools.partition_count,
             counts={"/".join(name): count for name, count in self.resolver.counts.items()},
             label_delays={
                 name: (delay.counts, delay.sum_ms)
                 for name, delay in self.resolver.label_delays.items()
             },
         )
+
+
+def _now_s() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def restore_times(resolver: OutcomeResolver, progress: Progress) -> None:

@@ -21,10 +21,11 @@ from aiokafka.errors import KafkaError
 from faust.types import TP
 
 from agents_topics.roster import AgentRow
-from streams.batches import Batch, BatchConsumer
+from streams.batches import Batch, BatchConsumer, Position
 from streams.changelog import StateProblem
 
 TICK_S = 1.0
+LOST_AFTER_S = 10.0
 REOPEN_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 PAUSE_ABOVE = 20_000
 RESUME_BELOW = 8_000
@@ -84,6 +85,8 @@ class _Queue:
     received: int = 0
     next_offset: int = 0
     is_paused: bool = False
+    awaited: int = -1
+    awaited_since_s: float = 0.0
 
 
 class Task:
@@ -107,12 +110,15 @@ class Task:
         self.reopened_count = -1
         self.ran_at_ms: int | None = None
         self.lag: dict[str, int] = {}
+        self.applied_until_ms = _now_ms()
+        """All that was in its topics by then is applied; its beginning while that is unknown."""
         self._consumer = consumer
         self._names = names
         self._step_records_max = step_records_max
         self._queues = {topic.name: _Queue() for topic in row.reads}
         self._batches: dict[str, deque[list[ConsumerRecord]]] = {t: deque() for t in self._queues}
         self._gap: str | None = None
+        self._mark: tuple[int, dict[str, int]] | None = None
         self._wake = asyncio.Event()
         self._failures_in_a_row = 0
         self._is_closing = False
@@ -163,15 +169,39 @@ class Task:
 
     async def measure_lag(self) -> None:
         """Notes how far fetching is behind the last stable offsets, and if it lost its place."""
+        ends: dict[str, int] = {}
         for topic in self._queues:
             name = self._names[topic]
             position = await self._consumer.position_of(name, self.partition)
             if position.is_lost:
                 self._gap = f"{topic}: the log no longer has the next record"
+            self._watch(topic, position)
             end = position.stable_end
             waits = self.queued_count(topic)
             behind = 0 if end is None or position.position is None else end - position.position
             self.lag[topic] = max(behind, 0) + waits
+            if end is not None:
+                ends[topic] = end
+        await self._note_applied(ends)
+
+    async def _note_applied(self, ends: dict[str, int]) -> None:
+        """Moves the time up to which all is applied: a mark is set at the ends, then awaited."""
+        if self._mark is not None:
+            marked_ms, marks = self._mark
+            if not all([await self.is_drained(topic, until) for topic, until in marks.items()]):
+                return
+            self.applied_until_ms = marked_ms
+        self._mark = (_now_ms(), ends) if len(ends) == len(self._queues) else None
+
+    def _watch(self, topic: str, position: Position) -> None:
+        """What was fetched and does not come was lost on the way; where nothing follows it, only
+        waiting tells.
+        """
+        queue, now_s = self._queues[topic], asyncio.get_running_loop().time()
+        if position.fetched <= queue.received or queue.awaited != queue.received:
+            queue.awaited, queue.awaited_since_s = queue.received, now_s
+        elif now_s - queue.awaited_since_s > LOST_AFTER_S:
+            self._gap = f"{topic}: fetched up to {position.fetched}, got up to {queue.received}"
 
     def next_offsets(self) -> dict[str, int]:
         """The next offset to apply, by topic."""
@@ -222,22 +252,24 @@ class Task:
                 await self._pause_before_retry(retry_after_s)
 
     async def _open(self) -> None:
-        started_s = time.monotonic()
+        loop = asyncio.get_running_loop()
+        started_s = loop.time()
         offsets = await self.work.open()
         self._gap = None
         for topic, queue in self._queues.items():
             queue.next_offset = offsets[topic]
             queue.epoch, queue.received = next(_epochs), offsets[topic]
-            queue.is_paused = False
+            queue.is_paused, queue.awaited = False, -1
             await self._consumer.seek_task(
                 self._names[topic], self.partition, offsets[topic], queue.epoch
             )
             self._consumer.resume_partitions({self._tp(topic)})
-        seconds = round(time.monotonic() - started_s, 3)
+        seconds = round(loop.time() - started_s, 3)
         self._log.info("task_opened", seconds=seconds, was_kept=self.work.was_kept, offsets=offsets)
 
     async def _work(self) -> None:
-        tick_at_s = time.monotonic() + TICK_S
+        loop = asyncio.get_running_loop()
+        tick_at_s = loop.time() + TICK_S
         while not self._is_closing:
             if self._gap:
                 raise Busy(f"a batch was lost on the way: {self._gap}", 0)
@@ -245,16 +277,16 @@ class Task:
             if taken_count:
                 await self.work.commit()
                 self._failures_in_a_row = 0
-                self.ran_at_ms = time.time_ns() // 1_000_000
-            if time.monotonic() >= tick_at_s:
+                self.ran_at_ms = _now_ms()
+            if loop.time() >= tick_at_s:
                 await self.work.tick(is_drained=not taken_count)
                 await self.measure_lag()
-                self.ran_at_ms = time.time_ns() // 1_000_000
-                tick_at_s = time.monotonic() + TICK_S
+                self.ran_at_ms = _now_ms()
+                tick_at_s = loop.time() + TICK_S
             if not taken_count and not self._is_closing:
                 self._wake.clear()
                 if not any(self._batches.values()):
-                    await self._sleep_until_woken(tick_at_s - time.monotonic())
+                    await self._sleep_until_woken(tick_at_s - loop.time())
                 else:
                     await self._sleep_until_woken(0.02)
             else:
@@ -309,3 +341,8 @@ class Task:
 
     def _tp(self, topic: str) -> TP:
         return TP(self._names[topic], self.partition)
+
+
+def _now_ms() -> int:
+    """By the wall clock: for operators alone, no result depends on it."""
+    return time.time_ns() // 1_000_000

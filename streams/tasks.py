@@ -70,9 +70,11 @@ class Tasks:
         for row in self.agents:
             names = [self.tools.names[topic.name] for topic in row.reads]
             numbers = [{tp.partition for tp in assigned if tp.topic == name} for name in names]
-            if any(number != numbers[0] for number in numbers):
+            known = set(range(self.tools.partition_count))
+            if any(number & known != numbers[0] & known for number in numbers):
                 raise AssertionError(f"{row.name}: its topics are not co-partitioned: {numbers}")
-            for partition in sorted(numbers[0]):
+            # A partition that was added has a task too: it refuses, for all to see.
+            for partition in sorted(set().union(*numbers)):
                 work = self._kept.pop((row.name, partition), None) or self._work_of(row, partition)
                 task = Task(
                     row, partition, work, consumer, self.tools.names, self._step_records_max

@@ -11,17 +11,14 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.structs import OffsetAndMetadata
 
-from agents_topics.connection import Connection
+from streams.clients import Clients
 from streams.rights import naming
 
-TRANSACTION_TIMEOUT_MS = 10_000
 DEADLINE_S = 8.0
-BATCH_BYTES = 900 * 1024
 RECORDS_MAX = 1_000_000_000
-CONNECT_PAUSE_S = 0.25
 
 
 class Out(NamedTuple):
@@ -63,21 +60,10 @@ class TransactionBudget:
 class TaskProducer:
     """The transactional producer of one task."""
 
-    def __init__(self, connection: Connection, transactional_id: str, group: str) -> None:
+    def __init__(self, clients: Clients, transactional_id: str, group: str) -> None:
         self._group = group
         self._records = 0
-        self._producer = AIOKafkaProducer(
-            **connection.client_options(),
-            transactional_id=connection.topic(transactional_id),
-            transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
-            max_batch_size=BATCH_BYTES,
-            max_request_size=4 << 20,
-            # aiokafka's lz4 is level 9: three times this one's CPU for more bytes.
-            compression_type="zstd",
-            retry_backoff_ms=10,
-            request_timeout_ms=10_000,
-        )
-        _connect_gently(self._producer.client)
+        self._producer = clients.producer(transactional_id)
 
     async def open(self) -> None:
         """Fences the last owner; its unfinished transaction is ended when this returns."""
@@ -140,19 +126,6 @@ class TaskProducer:
         with contextlib.suppress(Exception):
             async with asyncio.timeout(2):
                 await self._producer.stop()
-
-
-def _connect_gently(client: Any) -> None:
-    """The short back-off is for a broker's answers; one that is away is not asked at that pace."""
-    connect = client._get_conn
-
-    async def get_conn(node_id: Any, **options: Any) -> Any:
-        connection = await connect(node_id, **options)
-        if connection is None:
-            await asyncio.sleep(CONNECT_PAUSE_S)
-        return connection
-
-    client._get_conn = get_conn
 
 
 class _Append(NamedTuple):

@@ -12,22 +12,28 @@ from typing import Any
 
 from aiokafka import ConsumerRecord
 
-from agents_topics.connection import Connection
 from agents_topics.roster import AgentRow
 from streams import changelog
 from streams.broker import Broker
-from streams.changelog import PROGRESS_KEY, Progress, StateProblem, progress_of
+from streams.changelog import BEGIN_ANEW, PROGRESS_KEY, Progress, StateProblem, progress_of
+from streams.clients import Clients
 from streams.task import Busy
 from streams.transactions import Out, Outputs, TaskProducer, TransactionBudget
 
 RESTORE_TURN_ROWS = 2_000
+PARTITIONS_ADDED = (
+    "partitions were added, and keys are elsewhere now than their state; an installation of so "
+    "many has a TRUEUP_PREFIX of its own (docs/operations/partitions.md)"
+)
+SUCCESSOR_S = 2.0
+"""By then the group has said whose the partition is."""
 
 
 @dataclass(slots=True)
 class Tools:
     """What a worker lends to all of its tasks. `names` are the topics' names on the broker."""
 
-    connection: Connection
+    clients: Clients
     group: str
     names: dict[str, str]
     partition_count: int
@@ -35,6 +41,8 @@ class Tools:
     budget: TransactionBudget
     transactions: dict[str, int]
     """Transactions of this worker by result."""
+    restores: dict[tuple[str, int], int]
+    """How often a state was read from its changelog, by Faust agent and partition."""
 
 
 class StatefulWork:
@@ -68,13 +76,9 @@ class StatefulWork:
         the changelog since.
         """
         tools = self.tools
-        if self.partition >= tools.partition_count:
-            raise StateProblem(
-                f"{self.name}: TRUEUP_PARTITIONS is {tools.partition_count}: partitions were "
-                "added, and keys are elsewhere now than their state; begin anew (docs/operations)"
-            )
+        check_partition(self.name, self.partition, tools)
         transactional_id = f"{self.row.transactional_ids}{self.partition}"
-        self._producer = TaskProducer(tools.connection, transactional_id, tools.group)
+        self._producer = TaskProducer(tools.clients, transactional_id, tools.group)
         await self._producer.open()
         if self._changelog_end is not None:
             ends = await tools.broker.ends([self.changelog_name], self.partition)
@@ -85,14 +89,15 @@ class StatefulWork:
         self._changelog_end, self.was_kept = None, False
         rows, end = await tools.broker.changelog(self.changelog_name, self.partition)
         value = rows.pop(PROGRESS_KEY, None)
-        if value is None and rows:
-            raise StateProblem(f"{self.name}: its changelog has rows but no progress: rebuild it")
         progress = None if value is None else progress_of(value, self.name)
+        await self._check_changelog(progress, rows, end)
         names = [topic.name for topic in self.row.reads]
         self.offsets = {name: progress.offsets.get(name, 0) if progress else 0 for name in names}
         await self._check_offsets(end)
         self.begin(progress)
         await self._restore(rows)
+        at = (self.row.name, self.partition)
+        tools.restores[at] = tools.restores.get(at, 0) + 1
         self._changelog_end = end
         return dict(self.offsets)
 
@@ -103,6 +108,36 @@ class StatefulWork:
                 key, value = rows.popitem()
                 self.restore_row(key, changelog.decode(value))
             await asyncio.sleep(0)
+
+    async def _check_changelog(
+        self, progress: Progress | None, rows: Mapping[bytes, bytes], end: int
+    ) -> None:
+        """It is whole, and of so many partitions; an empty one is that of a task without a past."""
+        broker, name = self.tools.broker, self.changelog_name
+        start = (await broker.starts([name], self.partition))[name]
+        if start:
+            raise StateProblem(
+                f"{self.name}: its changelog {name} begins at offset {start}: rows were deleted; "
+                f"{BEGIN_ANEW}"
+            )
+        if progress is not None:
+            if progress.partitions not in (None, self.tools.partition_count):
+                raise StateProblem(
+                    f"{self.name}: its state was made for {progress.partitions} partitions, "
+                    f"TRUEUP_PARTITIONS is {self.tools.partition_count}: {PARTITIONS_ADDED}"
+                )
+            return
+        if rows:
+            raise StateProblem(
+                f"{self.name}: its changelog {name} has rows but no progress; {BEGIN_ANEW}"
+            )
+        said = self.tools.names[self.row.writes[0].name]
+        if await broker.has_records(said, self.partition):
+            await self._check_alone(end)
+            raise StateProblem(
+                f"{self.name}: its changelog {name} is empty, and {said} has what it once wrote: "
+                f"the changelog was lost; {BEGIN_ANEW}"
+            )
 
     async def _check_offsets(self, changelog_end: int) -> None:
         names = self.tools.names
@@ -116,16 +151,27 @@ class StatefulWork:
             offset = committed.get((names[topic], self.partition))
             if offset is None or offset == applied:
                 continue
+            await self._check_alone(changelog_end)
             if offset > applied:
                 raise StateProblem(
                     f"{where}: the group has {offset} but the changelog only {applied}: the "
-                    "changelog was lost or cut; begin anew (docs/operations)"
+                    f"changelog was lost or cut; {BEGIN_ANEW}"
                 )
             raise StateProblem(
                 f"{where}: the group was set back to {offset}, the state has {applied}: state and "
-                f"offsets belong together; set group {self.tools.group} to {applied} again, or "
-                "begin anew (docs/operations)"
+                "offsets belong together; stop every worker, then `kafka-consumer-groups --group "
+                f"{self.tools.group} --topic {names[topic]}:{self.partition} --reset-offsets "
+                f"--to-offset {applied} --execute`; or `trueup reset` begins anew from the inputs"
             )
+
+    async def _check_alone(self, changelog_end: int) -> None:
+        """What was read of the changelog is all of it: nobody has taken over since.
+
+        A worker that was stopped while it opened sees the offsets of its successor.
+        """
+        ends = await self.tools.broker.ends([self.changelog_name], self.partition)
+        if ends[self.changelog_name] != changelog_end:
+            raise Busy("another worker has written to its changelog", SUCCESSOR_S)
 
     async def transact(self, outputs: Outputs) -> int:
         """Writes a step in one transaction; returns the broker's time of it."""
@@ -158,6 +204,18 @@ class StatefulWork:
             await producer.close()
 
 
+def check_partition(name: str, partition: int, tools: Tools) -> None:
+    """A partition that was added while the worker runs is nobody's.
+
+    Raises:
+        StateProblem: it is one.
+    """
+    if partition >= tools.partition_count:
+        raise StateProblem(
+            f"{name}: TRUEUP_PARTITIONS is {tools.partition_count}: {PARTITIONS_ADDED}"
+        )
+
+
 async def check_logs(
     name: str, applied: Mapping[str, int], partition: int, tools: Tools, *, has_state: bool
 ) -> dict[str, int]:
@@ -176,13 +234,15 @@ async def check_logs(
         if offset < start and (offset or has_state):
             raise StateProblem(
                 f"{name}: {topic}: offsets {offset} to {start - 1} were deleted before they were "
-                "applied: raise the topic's retention; what is left begins anew (docs/operations)"
+                "applied: keep them longer (`kafka-configs --entity-type topics --entity-name "
+                f"{tools.names[topic]} --alter --add-config retention.ms=-1`), then {BEGIN_ANEW} "
+                "that are left"
             )
         if offset > end:
             raise StateProblem(
                 f"{name}: {topic}: offset {offset} was to follow but the log ends at {end}: the "
                 "topic was made anew or cut, or this state belongs to another installation; give "
-                "the topic back, or begin anew (docs/operations)"
+                f"the topic back, or {BEGIN_ANEW}"
             )
     return {topic: starts[tools.names[topic]] for topic in applied}
 

@@ -6,6 +6,7 @@ written a second time.
 """
 
 import dataclasses
+from functools import cache
 from types import UnionType
 from typing import Annotated, Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
@@ -26,6 +27,7 @@ _LIMITS = {
 }
 
 
+@cache
 def struct_of(event_type: type[EventType]) -> type[EventType]:
     """A frozen struct with the fields, defaults, lengths and ranges of a dataclass.
 

@@ -61,12 +61,12 @@ def _fresh_database(servers: Servers) -> Iterator[str]:
 
 
 @pytest.fixture
-def own_kafka() -> Iterator[Callable[[], EmbeddedKafka]]:
-    """Starts a Kafka that the test may kill, stop and start again."""
+def own_kafka() -> Iterator[Callable[..., EmbeddedKafka]]:
+    """Starts a Kafka that the test may kill, stop and start again; with settings of its own."""
     with ExitStack() as undo:
 
-        def start() -> EmbeddedKafka:
-            kafka = kafka_in(_home(undo), throwaway=True)
+        def start(settings: str = "") -> EmbeddedKafka:
+            kafka = kafka_in(_home(undo), throwaway=True, settings=settings)
             undo.callback(kafka.stop)
             kafka.start()
             return kafka

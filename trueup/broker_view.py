@@ -150,7 +150,7 @@ async def look(
                 if found["topic"] in names
             }
             view.partitions = max(counts.values(), default=0)
-            view.members = await _members(admin, connection.topic(group))
+            view.members = await members_of(admin, connection.topic(group))
         places = [(name, p) for name, count in counts.items() for p in range(count)]
         if places:
             async with reading(connection) as reader:
@@ -158,7 +158,8 @@ async def look(
     return view
 
 
-async def _members(admin: AIOKafkaAdminClient, group: str) -> int:
+async def members_of(admin: AIOKafkaAdminClient, group: str) -> int:
+    """How many workers the group has now."""
     try:
         (answer,) = await admin.describe_consumer_groups([group])
     except GroupCoordinatorNotAvailableError:

@@ -37,6 +37,7 @@ COMMANDS = {
     "env": "Which settings are in force and where each comes from; what this machine offers.",
     "config": "`config show --effective`: the settings in force, as `env` has them.",
     "worker": "One worker, until it is told to stop; `faust -A streams.app worker` is the same.",
+    "reset": "Begins anew from the inputs: offsets, changelogs and rows go. Tells; --yes does it.",
     "migrate": "Brings the database's schema up to date.",
     "topics": "The topics on the broker.",
     "acls": "The least rights on the broker that each command needs, to give to its user.",

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from collections.abc import Iterable
 from typing import Any, NoReturn, TextIO
 
 
@@ -15,6 +16,13 @@ def print_line(text: str, stream: TextIO | None = None) -> None:
         out.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
+
+
+def print_table(columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
+    """Writes tab-separated rows under their columns' names."""
+    print_line("\t".join(columns))
+    for row in rows:
+        print_line("\t".join("" if value is None else str(value) for value in row))
 
 
 def print_json(value: Any) -> None:

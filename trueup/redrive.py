@@ -22,6 +22,7 @@ from agents_topics.letters import REDRIVEN_FROM, Redriven, place_of
 from agents_topics.policy import Policy
 from agents_topics.rights import REDRIVE
 from agents_topics.topics import CONTROL, REDRIVEN_LETTERS
+from streams.clients import KafkaClients
 from streams.partitioner import partitions_of
 from streams.transactions import Out, TaskProducer
 from trueup.dead_letters import source_of
@@ -142,7 +143,7 @@ async def redrive(
     async with AsyncExitStack() as undo:
         producer = None
         if not wishes.is_dry:
-            producer = TaskProducer(connection, REDRIVE, "")
+            producer = TaskProducer(KafkaClients(connection), REDRIVE, "")
             undo.push_async_callback(producer.close)
             await producer.open()  # what another sender has begun has ended now
         reader = await undo.enter_async_context(TopicReader(connection))

@@ -1,8 +1,9 @@
 """Renders a worker's snapshot as a Prometheus page, on scrape.
 
 Counters come from the tasks' own exact state, so they survive restarts; they carry the partition,
-because a partition's counts move with it to another worker. Action types are capped: what is past
-the cap is summed under `other`.
+because a partition's counts move with it to another worker. What a running task may count begins
+at 0, for PromQL sees no increase in a series that comes into being. Action types are capped: what
+is past the cap is summed under `other`.
 """
 
 import time
@@ -18,10 +19,13 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
+from agents_topics.roster import RESOLVER
 from sinks.prometheus import metrics
 
 ACTION_TYPES_MAX = 50
 UNIT = 1_000_000
+RESULTS = ("admitted", "ignored", "duplicate", "late", "dead")
+NOT_COUNTED = {f"{topic.name}/{result}": 0 for topic in RESOLVER.reads for result in RESULTS}
 
 Snapshot = Mapping[str, Any]
 
@@ -46,10 +50,7 @@ class _SnapshotCollector(Collector):
         yield from _checks(self._snapshot.get("checks", []))
         yield _label_delays(resolvers)
         yield from _bins([task for task in tasks if "bins" in task])
-        yield _family(
-            metrics.TRANSACTIONS,
-            (([result], count) for result, count in self._snapshot["transactions"].items()),
-        )
+        yield from _worker(self._snapshot)
 
 
 Samples = Iterable[tuple[list[str], float]]
@@ -67,7 +68,7 @@ def _records(resolvers: list[Snapshot]) -> Iterator[Metric]:
     counts = [
         (str(task["partition"]), *name.rpartition("/")[::2], count)
         for task in resolvers
-        for name, count in task["counts"].items()
+        for name, count in _counts(task).items()
     ]
     records = (c for c in counts if c[1] not in ("settled", "interactions", "check"))
     yield _family(metrics.RECORDS, (([p, topic, result], n) for p, topic, result, n in records))
@@ -75,6 +76,12 @@ def _records(resolvers: list[Snapshot]) -> Iterator[Metric]:
     yield _family(metrics.OUTCOMES, (([p, status], n) for p, _, status, n in settled))
     unmatched = (c for c in counts if c[1:3] == ("interactions", "unmatched"))
     yield _family(metrics.UNMATCHED, (([p], n) for p, _, _, n in unmatched))
+
+
+def _counts(task: Snapshot) -> dict[str, int]:
+    """While it restores a task does not know its counts: 0 would be a counter that goes back."""
+    counted: dict[str, int] = task["counts"]
+    return NOT_COUNTED | counted if task["state"] == "running" else counted
 
 
 def _times(resolvers: list[Snapshot]) -> Iterator[Metric]:
@@ -88,6 +95,8 @@ def _times(resolvers: list[Snapshot]) -> Iterator[Metric]:
             if task["settled_until_ms"] > 0
         ),
     )
+    graces = (([str(task["partition"])], task["grace_ms"] / 1000) for task in resolvers)
+    yield _family(metrics.GRACE, graces)
 
 
 def _tasks(tasks: list[Snapshot]) -> Iterator[Metric]:
@@ -99,6 +108,14 @@ def _tasks(tasks: list[Snapshot]) -> Iterator[Metric]:
         metrics.TASK_REOPENED,
         (([t["agent"], str(t["partition"])], max(t["reopened"], 0)) for t in tasks),
     )
+    now_s = time.time()
+    yield _family(
+        metrics.APPLIED_LAG,
+        (
+            ([t["agent"], str(t["partition"])], max(now_s - t["applied_until_ms"] / 1000, 0))
+            for t in tasks
+        ),
+    )
     for metric, field in ((metrics.QUEUED, "queued"), (metrics.CONSUMER_LAG, "lag")):
         yield _family(
             metric,
@@ -108,6 +125,14 @@ def _tasks(tasks: list[Snapshot]) -> Iterator[Metric]:
                 for topic, value in task.get(field, {}).items()
             ),
         )
+
+
+def _worker(snapshot: Snapshot) -> Iterator[Metric]:
+    yield _family(metrics.PARTITIONS, [([], snapshot["partitions"])])
+    restores = (([r["agent"], str(r["partition"])], r["count"]) for r in snapshot["restores"])
+    yield _family(metrics.TASK_RESTORES, restores)
+    transactions = {"committed": 0, "unknown": 0} | snapshot["transactions"]
+    yield _family(metrics.TRANSACTIONS, (([result], n) for result, n in transactions.items()))
 
 
 def _checks(checks: list[Snapshot]) -> Iterator[Metric]:

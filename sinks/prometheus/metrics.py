@@ -32,6 +32,12 @@ WATERMARK_LAG = Metric(
     ("partition",),
     "gauge",
 )
+GRACE = Metric(
+    "trueup_grace_seconds",
+    "The longest grace of a joined topic: with live input the watermark lags by so much.",
+    ("partition",),
+    "gauge",
+)
 QUEUED = Metric(
     "trueup_queued_records",
     "Records fetched and not applied yet.",
@@ -44,11 +50,25 @@ CONSUMER_LAG = Metric(
     ("agent", "partition", "topic"),
     "gauge",
 )
+APPLIED_LAG = Metric(
+    "trueup_applied_lag_seconds",
+    "Since when a task may lack records; of the publisher: how old Postgres is.",
+    ("agent", "partition"),
+    "gauge",
+)
+PARTITIONS = Metric(
+    "trueup_partitions", "So many partitions every topic has, and tasks every agent.", (), "gauge"
+)
 TASK_READY = Metric(
     "trueup_task_ready", "1 while the task runs, 0 otherwise.", ("agent", "partition"), "gauge"
 )
 TASK_REOPENED = Metric(
     "trueup_task_reopened", "How often the task began anew.", ("agent", "partition")
+)
+TASK_RESTORES = Metric(
+    "trueup_task_restores",
+    "How often this worker read a task's state from its changelog.",
+    ("agent", "partition"),
 )
 TRANSACTIONS = Metric("trueup_transactions", "Transactions of this worker by result.", ("result",))
 CHECK_LAST_RUN = Metric(

@@ -8,6 +8,7 @@ import pytest
 
 from agents_topics.connection import Connection
 from streams.app import STOP_S_MAX
+from streams.clients import KafkaClients
 from streams.topic_admin import create_topics
 from streams.transactions import Out, TaskProducer
 from tests.faults.runs import LAG_MIN, Gauge
@@ -95,7 +96,7 @@ async def test_a_broker_that_is_away_is_asked_a_few_times_a_second(own_kafka, mo
     connection = Connection(bootstrap=kafka.bootstrap)
     await create_topics(connection, 1)
     outputs = {("outcomes", 0): [Out(b"key", b"value")]}
-    producer = TaskProducer(connection, "task", "group")
+    producer = TaskProducer(KafkaClients(connection), "task", "group")
     await producer.open()
     await producer.commit(outputs, {})
     connect, attempts = aiokafka.client.create_conn, []
@@ -111,3 +112,33 @@ async def test_a_broker_that_is_away_is_asked_a_few_times_a_second(own_kafka, mo
     await producer.close()
 
     assert 0 < len(attempts) <= ATTEMPTS_MAX
+
+
+@pytest.mark.slow
+async def test_a_transactional_id_that_has_expired_costs_a_reopening_and_nothing_else(
+    own_kafka, own_database_url, run_on, chance
+):
+    """A cluster forgets an id that wrote nothing for a week; here for two seconds."""
+    settings = (
+        "transactional.id.expiration.ms=2000\n"
+        "producer.id.expiration.ms=2000\n"
+        "producer.id.expiration.check.interval.ms=500\n"
+        "transaction.remove.expired.transaction.cleanup.interval.ms=500\n"
+    )
+    kafka = await asyncio.to_thread(own_kafka, settings)
+    it = run_on(kafka.bootstrap, own_database_url, chance.randrange(1_000), 400)
+    await it.prepare()
+    it.start("a")
+    worker = it.workers["a"]
+    await worker.wait_until_ready()
+    await it.feed(2)
+    calibrators = [t for t in worker.status()["tasks"] if t["agent"] == "calibrator"]
+    await asyncio.sleep(6)  # the calibrators have nothing to write meanwhile
+    await it.feed(1)
+    await it.settle(60)
+
+    assert calibrators
+    lines = worker.log_file.read_text()
+    assert "InvalidProducerIdMapping" in lines or "UnknownProducerId" in lines, lines[-3000:]
+    assert "task_failed" not in lines
+    await it.check()

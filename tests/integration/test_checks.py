@@ -2,9 +2,6 @@
 
 import asyncio
 import json
-import os
-import subprocess
-import sys
 import time
 import urllib.request
 import uuid
@@ -16,6 +13,7 @@ from agents_topics.connection import connection_of
 from agents_topics.identifiers import tenant_id_of
 from sinks.postgres.migrate import migrate
 from streams.topic_admin import create_topics
+from tests.command_line import run_trueup
 from trueup.status import page_of
 from trueup.worker_process import WorkerProcess
 
@@ -51,12 +49,7 @@ def worker(kafka_bootstrap, database_url, tmp_path):
 
 def trueup(worker, *words):
     _, settings, folder = worker
-    ours = ("KAFKA_", "DATABASE_URL", "TRUEUP_")
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-    done = subprocess.run(
-        [sys.executable, "-m", "trueup", *words],
-        cwd=folder, env=inherited | settings, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    done = run_trueup(folder, *words, settings=settings)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -1,28 +1,22 @@
 """The demo and what a second terminal does with it, as a user runs them."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
 
 import pytest
 
+from tests.command_line import clean_environment, run_trueup
+from trueup.embedded.cache import cache_folder
+
 pytestmark = pytest.mark.slow
 
-
-def environment():
-    """Nothing of the servers that the test run itself has."""
-    ours = ("KAFKA_", "DATABASE_URL", "TRUEUP_PREFIX", "TRUEUP_POLICY")
-    return {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+CACHE = {"TRUEUP_CACHE": str(cache_folder())}
 
 
 def trueup(folder, *arguments, **options):
-    return subprocess.run(
-        [sys.executable, "-m", "trueup", *arguments],
-        cwd=folder, env=environment() | options, capture_output=True, text=True, timeout=240,
-        check=False,
-    )  # fmt: skip
+    return run_trueup(folder, *arguments, settings=CACHE | options, timeout_s=240)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +39,7 @@ def test_the_demo_is_exact_and_tells_the_agents_apart(demo):
 def test_a_flipped_row_is_named_by_the_audit(tmp_path):
     demo = subprocess.Popen(
         [sys.executable, "-m", "trueup", "demo", "--actions", "1000"],
-        cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, text=True,
+        cwd=tmp_path, env=clean_environment() | CACHE, stdout=subprocess.PIPE, text=True,
         # A test run in the background of a script ignores Ctrl-C, and so would its children.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip

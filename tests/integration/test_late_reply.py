@@ -6,9 +6,6 @@ of the next day; a clock record until then stands for the silence; then the repl
 
 import asyncio
 import json
-import os
-import subprocess
-import sys
 import time
 import uuid
 
@@ -18,12 +15,12 @@ from agents_topics.connection import connection_of
 from agents_topics.identifiers import tenant_id_of
 from sinks.postgres.migrate import migrate
 from streams.topic_admin import create_topics
+from tests.command_line import run_trueup
 from trueup.worker_process import WorkerProcess
 
 pytestmark = pytest.mark.slow
 
 TENANT = tenant_id_of("acme")
-OURS = ("KAFKA_", "DATABASE_URL", "TRUEUP_")
 
 
 class Stack:
@@ -35,12 +32,7 @@ class Stack:
         self.worker = WorkerProcess(settings, folder / "worker.log")
 
     def trueup(self, *words, code=0):
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
-        done = subprocess.run(
-            [sys.executable, "-m", "trueup", *words],
-            cwd=self.folder, env=inherited | self.settings, capture_output=True, text=True,
-            timeout=120, check=False,
-        )  # fmt: skip
+        done = run_trueup(self.folder, *words, settings=self.settings)
         assert done.returncode == code, done.stdout + done.stderr
         return done.stdout + done.stderr
 

@@ -2,9 +2,6 @@
 
 import asyncio
 import json
-import os
-import subprocess
-import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,10 +18,10 @@ from agents_topics.identifiers import tenant_id_of
 from sinks.postgres.migrate import migrate
 from streams.partitioner import partitions_of
 from streams.topic_admin import create_topics
+from tests.command_line import run_trueup
 from trueup.worker_process import WorkerProcess
 
 PARTITIONS = 4
-OURS = ("KAFKA_", "DATABASE_URL", "TRUEUP_")
 TENANT = tenant_id_of("acme")
 
 
@@ -93,12 +90,7 @@ async def send_bad(settings: dict[str, str]) -> None:
 
 
 def trueup(folder: Path, settings: dict[str, str], *words: str) -> Any:
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
-    return subprocess.run(
-        [sys.executable, "-m", "trueup", *words],
-        cwd=folder, env=inherited | settings, capture_output=True, text=True, timeout=120,
-        check=False,
-    )  # fmt: skip
+    return run_trueup(folder, *words, settings=settings)
 
 
 def wait_until_written(folder: Path, settings: dict[str, str], page: str) -> None:

@@ -157,6 +157,25 @@ def wait_until_settled(settings: dict[str, str], page: str) -> Any:
     raise AssertionError(told)
 
 
+def test_a_reset_needs_what_is_printed_for_it_and_no_more(
+    secured: SecuredKafka, own_database_url: str, tmp_path: Path
+) -> None:
+    migrate(own_database_url)
+    own = Installation(secured, own_database_url, tmp_path)
+    settings = own.user("resetter", "reset")
+
+    done = trueup(settings, "reset", "--yes")
+    own.secured.take_back(
+        settings["KAFKA_SASL_USERNAME"], [Right("topic", own.prefix + "outcomes", "Delete")]
+    )
+    less = trueup(settings, "reset", "--yes")
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "It is done" in done.stdout
+    assert less.returncode == 3
+    assert f"lacks Delete on topic {own.prefix}outcomes" in less.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "of", "taken"),
     [

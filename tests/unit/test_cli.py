@@ -1,16 +1,12 @@
 """The command line's answers to what cannot work: one sentence, the fix, an exit code."""
 
 import json
-import subprocess
-import sys
+
+from tests.command_line import run_trueup
 
 
 def trueup(folder, *arguments, **options):
-    return subprocess.run(
-        [sys.executable, "-m", "trueup", *arguments],
-        cwd=folder, env={"PATH": "/usr/bin:/bin", **options}, capture_output=True, text=True,
-        timeout=60, check=False,
-    )  # fmt: skip
+    return run_trueup(folder, *arguments, settings=options)
 
 
 def test_an_id_is_the_same_everywhere(tmp_path):

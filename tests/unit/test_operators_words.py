@@ -1,11 +1,8 @@
 """Topics and rights in the words of operators' tools; settings are shown without secrets."""
 
 import json
-import os
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +13,7 @@ from agents_topics.connection import ConnectionProblem, connection_of
 from agents_topics.rights import COMMANDS, Right, rights_of
 from agents_topics.roster import AGENTS, PUBLISHER
 from agents_topics.topics import TOPICS
+from tests.command_line import run_trueup
 
 CANARY = "canary-41c7b2"
 SASL = {
@@ -27,16 +25,7 @@ SASL = {
 
 
 def trueup(folder: Path, *words: str, **settings: str) -> Any:
-    inherited = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("KAFKA_", "TRUEUP_", "DATABASE_URL"))
-    }
-    return subprocess.run(
-        [sys.executable, "-m", "trueup", *words],
-        cwd=folder, env=inherited | settings, capture_output=True, text=True, timeout=60,
-        check=False,
-    )  # fmt: skip
+    return run_trueup(folder, *words, settings=settings)
 
 
 def acls(folder: Path, form: str) -> str:
@@ -117,7 +106,7 @@ def test_no_command_asks_for_what_it_is_not_named_for(command: str) -> None:
 
     assert all(right.name.startswith("live-") for right in rights)
     assert len(set(rights)) == len(rights)
-    makes = {"topics-create", "doctor-kafka", "demo"}
+    makes = {"topics-create", "doctor-kafka", "demo", "reset"}
     assert any(right.operation == "Create" for right in rights) == (command in makes)
     reads_only = {"status", "audit", "doctor", "topics-check", "replay"}
     assert command not in reads_only or not any(right.operation == "Write" for right in rights)

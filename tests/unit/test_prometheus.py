@@ -30,8 +30,17 @@ def bin_row(action_type, index, records):
 
 
 def snapshot(bins=(), counts=None, delays=None):
-    task = {"partition": 3, "state": "running", "reopened": 0, "queued": {}, "lag": {}}
+    task = {
+        "partition": 3,
+        "state": "running",
+        "reopened": 0,
+        "queued": {},
+        "lag": {},
+        "applied_until_ms": 1_000,
+    }
     return {
+        "partitions": 4,
+        "restores": [{"agent": "calibrator", "partition": 3, "count": 2}],
         "transactions": {"committed": 5, "unknown": 1},
         "tasks": [
             {
@@ -40,10 +49,12 @@ def snapshot(bins=(), counts=None, delays=None):
                 "open": 7,
                 "counts": counts or {},
                 "settled_until_ms": 1_000,
+                "grace_ms": 3_600_000,
                 "label_delays": delays or {},
                 "lag": {"agent-actions": 9},
             },
             {**task, "agent": "calibrator", "state": "opening", "bins": list(bins)},
+            {**task, "agent": "publisher"},
         ],
     }
 
@@ -118,6 +129,28 @@ def test_every_kind_of_record_and_outcome_is_shown():
     assert value("trueup_task_ready", agent="outcome-resolver") == 1
     assert value("trueup_task_ready", agent="calibrator") == 0
     assert found["trueup_transactions_total"][("result", "unknown"),] == 1
+
+
+def test_what_a_running_task_may_count_begins_at_nought():
+    found = samples(render(snapshot(counts={"agent-actions/admitted": 10})))
+
+    records = {
+        (dict(at)["topic"], dict(at)["result"]): value
+        for at, value in found["trueup_records_total"].items()
+    }
+    assert records.pop(("agent-actions", "admitted")) == 10
+    assert records["agent-interactions", "dead"] == 0
+    assert records["control", "dead"] == 0
+    assert not any(records.values())
+    assert found["trueup_transactions_total"][("result", "unknown"),] == 1
+
+
+def test_what_a_task_has_counted_is_unknown_while_it_restores():
+    """0 would be a counter that goes back, and all that comes again an increase."""
+    restoring = snapshot()
+    restoring["tasks"][0]["state"] = "opening"
+
+    assert not samples(render(restoring))["trueup_records_total"]
 
 
 def test_action_types_beyond_the_cap_are_summed_under_other():

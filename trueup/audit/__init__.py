@@ -1,10 +1,9 @@
 """The audit: every outcome and bin recomputed from the raw topics, by code of its own.
 
 It shares nothing with the product's core: it reads whole logs into lists and applies the rules of
-docs/semantics.md the slow way. `audit` below is the flow: read everything; put each record into one
-class, holding the late ledger and the dead letters to what they claim; settle what was admitted;
-compare outcomes and bins with the topic `outcomes`, the changelogs and Postgres. Every difference
-is named.
+docs/semantics.md the slow way. `audit_logs` below is the flow: put each record into one class,
+holding the late ledger and the dead letters to what they claim; settle what was admitted; compare
+outcomes and bins with the topic `outcomes`, the changelogs and Postgres. Every difference is named.
 """
 
 from collections import Counter
@@ -22,13 +21,14 @@ from trueup.audit.reading import (
     CALIBRATOR_CHANGELOG,
     OUTCOMES,
     RESOLVER_CHANGELOG,
+    Logs,
     read_logs,
 )
 from trueup.audit.report import AuditReport, Difference
 from trueup.audit.rules import Rules
 from trueup.audit.settling import settle
 
-__all__ = ["IDLE_AFTER_MS", "AuditReport", "Difference", "audit"]
+__all__ = ["IDLE_AFTER_MS", "AuditReport", "Difference", "audit", "audit_logs"]
 
 FetchRows = Callable[[str], Awaitable[list[dict[str, Any]]]]
 IDLE_AFTER_MS = 10_000
@@ -43,6 +43,17 @@ async def audit(
 ) -> AuditReport:
     """Recomputes from the topics and compares with `outcomes`, the changelogs and Postgres."""
     logs = await read_logs(connection)
+    return await audit_logs(logs, policy, fetch_rows, grace_ms, idle_after_ms)
+
+
+async def audit_logs(
+    logs: Mapping[str, Logs],
+    policy: Policy,
+    fetch_rows: FetchRows,
+    grace_ms: Mapping[str, int],
+    idle_after_ms: int,
+) -> AuditReport:
+    """As `audit`, from logs that are read."""
     report = AuditReport()
     rules = Rules(policy, grace_ms, idle_after_ms, partition_count=len(logs[ACTIONS]))
 

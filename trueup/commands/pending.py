@@ -8,7 +8,7 @@ import typer
 from sinks.postgres.readings import get_outcomes_for_conversation, get_pending_outcomes
 from trueup.commands.options import AsJson
 from trueup.exits import USAGE
-from trueup.printing import fail, print_json, print_line
+from trueup.printing import fail, print_json, print_line, print_table
 from trueup.surroundings import database_here, tenant_here
 
 _SHOWN: tuple[str, ...] = (
@@ -47,7 +47,4 @@ def command(
     if not found:
         print_line(nothing)
         return
-    print_line("\t".join(shown))
-    for outcome in found:
-        values = (getattr(outcome, name) for name in shown)
-        print_line("\t".join("" if value is None else str(value) for value in values))
+    print_table(shown, ((getattr(outcome, name) for name in shown) for outcome in found))

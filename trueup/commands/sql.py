@@ -7,7 +7,7 @@ import typer
 
 from sinks.postgres.queries import run_sql
 from trueup.commands.options import AsJson
-from trueup.printing import print_json, print_line
+from trueup.printing import print_json, print_line, print_table
 from trueup.surroundings import database_here, tenant_here
 
 
@@ -24,8 +24,6 @@ def command(
         print_json([dict(zip(answer.columns, row, strict=True)) for row in answer.rows])
         return
     if answer.columns:
-        print_line("\t".join(answer.columns))
-        for row in answer.rows:
-            print_line("\t".join("" if value is None else str(value) for value in row))
+        print_table(answer.columns, answer.rows)
     else:
         print_line(answer.tag)
