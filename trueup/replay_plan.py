@@ -109,7 +109,7 @@ async def plan_of(reader: TopicReader, asked: Asked, grace_ms: Mapping[str, int]
         own = {source: span for source, span in spans.items() if source[1] == partition}
         said = {source: ledger[source] for source in own if source in ledger}
         stands_ms = settled_ms_of(progress.get(partition), grace_ms) if progress else None
-        as_of_ms = _as_of_ms(stands_ms, asked)
+        as_of_ms = as_of_ms_of(stands_ms, asked)
         shares.append(Share(partition, own, said, as_of_ms))
     is_whole = bool(progress) and not asked.ends and asked.as_of_ms is None
     return Plan(shares, next_offsets, is_whole)
@@ -191,7 +191,7 @@ async def _ledger(reader: TopicReader, judging: Judging) -> dict[Source, dict[in
     return dict(found)
 
 
-def _as_of_ms(stands_ms: int | None, asked: Asked) -> int | None:
+def as_of_ms_of(stands_ms: int | None, asked: Asked) -> int | None:
     """Up to when a share settles: as its task stands, or earlier if that was asked."""
     if asked.ends or stands_ms is None:
         return asked.as_of_ms

@@ -2,9 +2,6 @@
 
 import asyncio
 import json
-import os
-import subprocess
-import sys
 import uuid
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -19,22 +16,17 @@ from sinks.postgres.checksums import checksums
 from sinks.postgres.migrate import migrate
 from sinks.postgres.queries import run_sql
 from sinks.postgres.shadow_compare import compare_shadow
+from tests.command_line import run_trueup
 from tests.faults.runs import GRACE_MS, Gauge, Run
 from trueup.emit import Sender
 from trueup.replay import Job, conclude, prepare, run_plan
-from trueup.replay_plan import Asked
+from trueup.replay_plan import Asked, ReplayRefused
 
 pytestmark = pytest.mark.slow
 
 
 def trueup(run, *words, code=0, **settings):
-    ours = ("KAFKA_", "DATABASE_URL", "TRUEUP_")
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-    done = subprocess.run(
-        [sys.executable, "-m", "trueup", *words],
-        cwd=run.tmp_path, env=inherited | run.settings | settings,
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    done = run_trueup(run.tmp_path, *words, settings=run.settings | settings)
     assert done.returncode == code, done.stdout + done.stderr
     return done
 
@@ -145,6 +137,21 @@ def test_where_live_has_written_a_replay_as_recorded_is_refused(lived):
 
     assert "A live publisher has written to this database" in refused.stderr
     assert "Traceback" not in refused.stderr
+
+
+def test_by_other_rules_or_beyond_what_live_has_judged_a_replay_as_recorded_is_refused(lived):
+    run, _, _ = lived
+    policy = run.tmp_path / "other.toml"
+    policy.write_text(DEFAULT_POLICY_TOML.replace("window_hours = 24", "window_hours = 6"))
+
+    with database_beside(run.url) as fresh:
+        refused = trueup(run, "replay", "--into", fresh, code=3, TRUEUP_POLICY=str(policy))
+        with pytest.raises(ReplayRefused, match="live has come to"):
+            replayed(run, fresh, ends={("agent-actions", 0): 10**9})
+        with pytest.raises(ReplayRefused, match="which is not read"):
+            replayed(run, fresh, ends={("agent-actions", 99): 1})
+
+    assert refused.stderr.startswith("Another policy is for a --shadow: ")
 
 
 def test_in_pieces_that_grow_the_rows_are_the_same_in_the_end(lived):
