@@ -8,9 +8,16 @@ from typing import Any
 
 from agents_topics.events import Promise
 from agents_topics.examples import EXAMPLES
+from agents_topics.label_rates import LabelRate
 from agents_topics.roster import AGENTS
 from agents_topics.schemas import INPUTS, meanings_of, schema_of
-from agents_topics.topics import DEAD_LETTERS, SETTLED_OUTCOMES, TOPICS, Topic
+from agents_topics.topics import (
+    CALIBRATION_UPDATES,
+    DEAD_LETTERS,
+    SETTLED_OUTCOMES,
+    TOPICS,
+    Topic,
+)
 
 CONTRACT_VERSION = "1.0.0"
 _KAFKA = "0.5.0"
@@ -28,8 +35,8 @@ _REASON_HEADERS = {
 
 def asyncapi() -> dict[str, Any]:
     """The document."""
-    public = [topic for topic in TOPICS if _messages_of(topic)]
-    events = {event for topic in public for event in _messages_of(topic) if event != _DEAD_LETTER}
+    public = [topic for topic in TOPICS if messages_of(topic)]
+    events = {event for topic in public for event in messages_of(topic) if event != _DEAD_LETTER}
     ordered = sorted(events, key=lambda event: event.__name__)
     return {
         "asyncapi": "3.0.0",
@@ -61,11 +68,14 @@ def asyncapi() -> dict[str, Any]:
     }
 
 
-def _messages_of(topic: Topic) -> tuple[Any, ...]:
+def messages_of(topic: Topic) -> tuple[Any, ...]:
+    """The types of event that a topic carries; none for a task's own state."""
     if topic == DEAD_LETTERS:
         return (_DEAD_LETTER,)
     if topic == SETTLED_OUTCOMES:
         return (topic.event, Promise)
+    if topic == CALIBRATION_UPDATES:
+        return (topic.event, LabelRate)
     return (topic.event,) if topic.event else ()
 
 
@@ -88,7 +98,7 @@ def _channel_of(topic: Topic) -> dict[str, Any]:
         "description": described,
         "messages": {
             _name(event): {"$ref": f"#/components/messages/{_name(event)}"}
-            for event in _messages_of(topic)
+            for event in messages_of(topic)
         },
         "bindings": {
             "kafka": {
@@ -116,7 +126,7 @@ def _operations(public: list[Topic]) -> dict[str, Any]:
                     "channel": {"$ref": channel},
                     "messages": [
                         {"$ref": f"{channel}/messages/{_name(event)}"}
-                        for event in _messages_of(topic)
+                        for event in messages_of(topic)
                     ],
                 }
     return operations

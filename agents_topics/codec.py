@@ -19,7 +19,7 @@ from agents_topics.envelopes import (
 )
 from agents_topics.events import METADATA_BYTES_MAX, Clock, InputEvent, to_ms
 from agents_topics.identifiers import key_of
-from agents_topics.rules import broken_rule_of
+from agents_topics.rules import NO_CONFIDENCE, broken_rule_of, is_without_confidence
 
 _LONG_DIGITS = re.compile(rb"[0-9]{19}")
 EventType = TypeVar("EventType")
@@ -76,6 +76,8 @@ class Decoder:
             return Malformed("envelope", str(problem))
         except ValidationError as problem:
             return _malformed(problem)
+        if is_without_confidence(event):
+            return Malformed("missing", f"predicted_confidence: {NO_CONFIDENCE}")
         rule = broken_rule_of(event)
         if rule:
             return Malformed("rule", f"{rule[0]}: {rule[1]}")

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from agents_topics.asyncapi import messages_of
 from agents_topics.schemas import INPUTS, UNSAID, name_of, schema_of
 from agents_topics.topics import TOPICS
 
@@ -40,7 +41,10 @@ def _topics() -> list[str]:
         if topic.event is None:
             continue
         way = "in" if topic.event in INPUTS else "out"
-        carried = f"[{topic.event.__name__}](contract/{name_of(topic.event)}.schema.json)"
+        carried = ", ".join(
+            f"[{event.__name__}](contract/{name_of(event)}.schema.json)"
+            for event in messages_of(topic)
+        )
         rows.append(f"| `{topic.name}` | {way} | {topic.key} | {carried} |")
     return ["| topic | way | key | carries |", "|---|---|---|---|", *rows]
 

@@ -117,8 +117,8 @@ class Action:
     """What actions and interactions are joined by. Also the second part of the key."""
     action_type: Name50
     """What was done; a type that the policy knows, such as `send_email`."""
-    predicted_confidence: Confidence
-    """The probability of success that the agent stated."""
+    predicted_confidence: Confidence | None = None
+    """The probability of success that the agent stated; absent only where `confidence_label` is."""
     occurred_at: Timestamp
     """When it happened; counted in whole milliseconds."""
     action_id: Identifier | None = None
@@ -145,6 +145,8 @@ class Action:
     """How long it took, in milliseconds."""
     metadata: Metadata | None = None
     """Anything else; carried along, never logged."""
+    confidence_label: Name50 | None = None
+    """How sure in a word: `high`, `medium`, `low`, or the policy's. Beside a number it is kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -265,8 +267,10 @@ class Outcome:
     """What was done."""
     outcome_type: str
     """Which of the action's outcomes this is."""
-    predicted_confidence: float
-    """The probability of success that the agent stated."""
+    predicted_confidence: float | None
+    """The probability of success that the agent stated; null where it said a word alone."""
+    confidence_label: str | None = None
+    """The word that the agent said; null where it said none."""
     confidence_source: str
     """Where the confidence came from."""
     status: Status

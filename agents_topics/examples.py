@@ -13,6 +13,7 @@ from agents_topics.events import (
     PolicyRecord,
     Promise,
 )
+from agents_topics.label_rates import LabelRate
 from agents_topics.letters import Redriven
 
 TENANT_ID = "a47951f0-e4ec-5f4c-8d0b-bc4430f8fee5"
@@ -64,7 +65,10 @@ EXAMPLES: dict[type[Any], dict[str, dict[str, Any]]] = {
             "cost_usd": 0.004,
             "latency_ms": 850,
             "metadata": {"subject_length": 42, "tags": ["first", "short"]},
+            "confidence_label": "high",
         },
+        "label": {name: held for name, held in _ACTION.items() if name != "predicted_confidence"}
+        | {"event_id": "e5", "confidence_source": "self_report", "confidence_label": "medium"},
     },
     Interaction: {
         "minimal": _INTERACTION,
@@ -115,6 +119,7 @@ EXAMPLES: dict[type[Any], dict[str, dict[str, Any]]] = {
             "action_type": "send_email",
             "outcome_type": "email_engagement",
             "predicted_confidence": 0.82,
+            "confidence_label": None,
             "confidence_source": "unknown",
             "status": "positive",
             "score": 1.0,
@@ -154,6 +159,19 @@ EXAMPLES: dict[type[Any], dict[str, dict[str, Any]]] = {
             "all": _SUMS,
             "lead": _SUMS,
             "counts": {"positive": 1, "expired": 1},
+            "last_settled_at_ms": 1_770_022_800_000,
+        }
+    },
+    LabelRate: {
+        "full": {
+            "tenant_id": TENANT_ID,
+            "action_type": "send_email",
+            "outcome_type": "email_engagement",
+            "window_ms": 86_400_000,
+            "confidence_source": "self_report",
+            "confidence_label": "medium",
+            "all": {"n": 3, "positive": 2, "negative": 0, "ambiguous": 1, "expired": 1},
+            "lead": {"n": 1, "positive": 1, "negative": 0, "ambiguous": 0, "expired": 0},
             "last_settled_at_ms": 1_770_022_800_000,
         }
     },

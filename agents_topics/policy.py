@@ -20,6 +20,8 @@ from agents_topics.events import Confidence, ConfidenceSource, Name50, TenantId,
 BEGINNING_OF_TIME_MS = -(2**62)
 HOUR_MS = 3_600_000
 HUMAN_LABEL = "human_label"
+CONFIDENCE_LABELS = ("high", "medium", "low")
+"""The words for a confidence, unless a policy has its own."""
 
 _STRICT = ConfigDict(extra="forbid")
 
@@ -101,7 +103,7 @@ class PolicyVersion:
 
     `tenants` holds by tenant the action types for which that tenant has rules of its own, in the
     place of everybody's. `confidence_sources` says by action type where a confidence comes from
-    whose event does not say it.
+    whose event does not say it, `confidence_labels` which words an action may say for it.
     """
 
     __pydantic_config__ = _STRICT
@@ -110,6 +112,9 @@ class PolicyVersion:
     action_types: ActionTypes = field(default_factory=dict)
     tenants: dict[TenantId, ActionTypes] = field(default_factory=dict)
     confidence_sources: dict[TypeName, ConfidenceSource] = field(default_factory=dict)
+    confidence_labels: Annotated[tuple[TypeName, ...], Field(min_length=1, max_length=20)] = (
+        CONFIDENCE_LABELS
+    )
 
     @cached_property
     def effective_from_ms(self) -> int:

@@ -253,6 +253,11 @@ def _check_rules(version: PolicyVersion, number: int, places: "_Places") -> None
         if sum(rule.calibrates for rule in rules) != 1:
             why = f"{action_type}: exactly one outcome type has calibrates = true"
             raise places.problem((*at, *own, action_type, 0), why)
+    labels = version.confidence_labels
+    for index, label in enumerate(labels):
+        if label in labels[:index]:
+            why = f"confidence_labels lists {label!r} twice"
+            raise places.problem((*at, "confidence_labels"), why)
     known = {action_type for _, action_type, _ in version.parts()}
     for action_type in version.confidence_sources:
         if action_type not in known:

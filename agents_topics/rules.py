@@ -1,13 +1,23 @@
 """The rules over several fields of an event; the limits of single fields are the types' own."""
 
-from agents_topics.events import Feedback, InputEvent, Interaction
+from agents_topics.events import Action, Feedback, InputEvent, Interaction
 
 HUMAN_LABEL = "human_label"
 """The kind of an interaction that is a person's verdict on one action."""
 
 REVIEWER_LENGTH_MAX = 100
+NO_CONFIDENCE = "is missing: an action must have it, or else a confidence_label"
 RATINGS = {"inline": range(-1, 2), "dashboard": range(1, 6)}
 """The scale of each source of feedback."""
+
+
+def is_without_confidence(event: InputEvent) -> bool:
+    """Whether it is an action that states neither a number nor a label."""
+    return (
+        isinstance(event, Action)
+        and event.predicted_confidence is None
+        and event.confidence_label is None
+    )
 
 
 def broken_rule_of(event: InputEvent) -> tuple[str, str] | None:

@@ -26,6 +26,7 @@ from agents_topics.events import (
     Promise,
 )
 from agents_topics.examples import EXAMPLES
+from agents_topics.label_rates import LabelCounts, LabelRate
 from agents_topics.letters import Redriven
 from agents_topics.rules import HUMAN_LABEL, RATINGS, REVIEWER_LENGTH_MAX
 
@@ -34,6 +35,7 @@ OUTPUTS: tuple[type[Any], ...] = (
     Outcome,
     Promise,
     CalibrationUpdate,
+    LabelRate,
     LateEvent,
     PolicyRecord,
     Redriven,
@@ -64,6 +66,17 @@ _JSON_VALUE = {
     ],
 }
 _RULES: dict[type[Any], list[dict[str, Any]]] = {
+    Action: [
+        {
+            "anyOf": [
+                {"required": [name], "properties": {name: {"type": kind}}}
+                for name, kind in (
+                    ("predicted_confidence", "number"),
+                    ("confidence_label", "string"),
+                )
+            ]
+        }
+    ],
     Interaction: [
         {
             "if": {"properties": {"kind": {"const": HUMAN_LABEL}}},
@@ -108,8 +121,9 @@ def schema_of(event_type: type[Any]) -> dict[str, Any]:
     if "JsonValue" in definitions:
         definitions["JsonValue"] = _JSON_VALUE
     _describe(schema, event_type)
-    if "BinSums" in definitions:
-        _describe(definitions["BinSums"], BinSums)
+    for inner in (BinSums, LabelCounts):
+        if inner.__name__ in definitions:
+            _describe(definitions[inner.__name__], inner)
     if is_input:
         for field in schema["properties"].values():
             _refuse_nul(field)

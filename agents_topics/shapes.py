@@ -83,7 +83,7 @@ class OutcomeRecord(BaseModel):
     conversation_state_id: UUID
     action_type: _Text50
     action_id: _Text100 | None = None
-    predicted_confidence: _Confidence
+    predicted_confidence: _Confidence | None
     outcome_type: _Text50
     outcome_status: OutcomeStatus = OutcomeStatus.PENDING
     outcome_score: float | None = None
@@ -94,6 +94,7 @@ class OutcomeRecord(BaseModel):
     created_at: datetime
     conversation_id: Annotated[str, Field(max_length=200)] | None = None
     confidence_source: ConfidenceSource = "unknown"
+    confidence_label: _Text50 | None = None
     decided_by: _Text100 | None = None
     settled_at: datetime | None = None
     known_at: datetime | None = None

@@ -106,7 +106,10 @@ REDRIVEN_LETTERS = Topic(
 OUTCOMES = Topic(name="outcomes", key="outcome id", event=Outcome)
 SETTLED_OUTCOMES = Topic(name="settled-outcomes", key=_STREAM, event=Outcome)
 CALIBRATION_UPDATES = Topic(
-    name="calibration-updates", key="stream/bin", event=CalibrationUpdate, cleanup="compact"
+    name="calibration-updates",
+    key="stream/bin, or stream/label/word",
+    event=CalibrationUpdate,
+    cleanup="compact",
 )
 RESOLVER_CHANGELOG = _changelog("outcome-resolver-changelog")
 CALIBRATOR_CHANGELOG = _changelog("calibrator-changelog")

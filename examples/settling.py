@@ -35,7 +35,7 @@ from trueup.settling import wait_until_settled
 from trueup.worker_process import WorkerProcess
 
 POLICY = Path(__file__).with_name("policy.toml")
-GRACE_MS = max(RULES.grace_ms.values())
+GRACE_MS = RULES.grace_ms_max
 DAY_MS = 24 * 3_600_000
 OPERATOR = "trueup_operator"
 

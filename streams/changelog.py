@@ -27,13 +27,15 @@ class StateProblem(Exception):
 class Progress:
     """Where a task stands. `offsets` are the next ones to apply, by topic.
 
-    Resolver: `times` by topic {log, pushed, broker, silent_from} in ms, `policy` the digests in
-    force, `counts` by "topic/class", `label_delays` by action type. Calibrator: `promises` by
-    source. `partitions` is how many the state was made for.
+    Resolver: `times` by topic {log, pushed, broker, silent_from} in ms, `grace_ms` by topic (empty
+    where an earlier release wrote it), `policy` the digests in force, `counts` by "topic/class",
+    `label_delays` by action type. Calibrator: `promises` by source.
+    `partitions` is how many the state was made for.
     """
 
     offsets: dict[str, int] = field(default_factory=dict)
     times: dict[str, list[int]] = field(default_factory=dict)
+    grace_ms: dict[str, int] = field(default_factory=dict)
     first_ms: int | None = None
     first_broker_ms: int | None = None
     policy: list[str] = field(default_factory=list)

@@ -52,9 +52,9 @@ def _counted(group: str, member: str) -> Callable[[object], int]:
 
 
 def _entered(work: object) -> int:
-    """The outcomes in the bins, excluded ones too."""
+    """The outcomes in bins and labels, excluded ones too."""
     assert isinstance(work, CalibratorWork)
-    return sum(held.all.n + held.all.excluded_n for held in work.calibrator.bins.values())
+    return work.calibrator.entered_count
 
 
 _CHECKS = (

@@ -13,7 +13,14 @@ DETAIL_LENGTH_MAX = 1_000
 
 _OF_THE_KEY = frozenset(("no_key", "key", "wrong_partition"))
 _OF_ADMISSION = frozenset(
-    ("future", "unknown_action_type", "unknown_outcome_type", "conflict", "conversation_full")
+    (
+        "future",
+        "unknown_action_type",
+        "unknown_outcome_type",
+        "unknown_confidence_label",
+        "conflict",
+        "conversation_full",
+    )
 )
 
 

@@ -74,7 +74,11 @@ class FastDecoder:
             at_ms is None
             or text != f"{event.tenant_id}/{event.conversation_id}"
             or (event.metadata is not None and not _is_harmless(event.metadata))
-            or (self._has_kind and event.kind == HUMAN_LABEL)
+            or (
+                event.kind == HUMAN_LABEL
+                if self._has_kind
+                else event.predicted_confidence is None and event.confidence_label is None
+            )
         ):
             return self._slowly(key, value)
         return _tuple(Decoded, (text, at_ms, event))

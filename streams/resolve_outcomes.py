@@ -19,10 +19,11 @@ from agents_topics.codec import Decoded, Malformed, decode_clock
 from agents_topics.events import Action, Interaction, Promise, to_ms, to_timestamp
 from agents_topics.policy import Policy, PolicyVersion
 from agents_topics.roster import RESOLVER
-from streams.changelog import Progress, StateProblem
+from streams.changelog import BEGIN_ANEW, Progress, StateProblem
 from streams.dead_letters import dead_letter_of
 from streams.fast_decoder import FastDecoder
 from streams.partitioner import partitions_of
+from streams.settings import variable_of
 from streams.task import Task
 from streams.transactions import Out
 from streams.work import StatefulWork, Tools, row_outs
@@ -88,6 +89,7 @@ class ResolverWork(StatefulWork):
         if progress is not None:
             restore_times(self.resolver, progress)
             self._check_policy(progress)
+            self._check_grace(progress)
 
     def restore_row(self, key: bytes, row: Any) -> None:
         """The core knows its rows."""
@@ -111,6 +113,18 @@ class ResolverWork(StatefulWork):
                     f"{version.effective_from} on, but events up to "
                     f"{to_timestamp(self._seen_ms())} were judged without it: let it begin later; "
                     "another rule for the past is a shadow replay"
+                )
+
+    def _check_grace(self, progress: Progress) -> None:
+        """What was late, forgotten and promised was so by one grace: another one is another law."""
+        for topic, held_ms in progress.grace_ms.items():
+            given_ms = self._settings.grace_ms[topic]
+            if given_ms != held_ms:
+                variable = variable_of(f"grace_s_{topic.replace('-', '_')}")
+                raise StateProblem(
+                    f"{self.name}: its state was made with a grace of {held_ms // 1000} s for "
+                    f"{topic}, the setting now says {given_ms // 1000} s: set {variable} to "
+                    f"{held_ms // 1000}, or {BEGIN_ANEW}"
                 )
 
     def _begun(self) -> tuple[PolicyVersion, ...]:
@@ -282,6 +296,7 @@ class ResolverWork(StatefulWork):
                 topic: [t.log_ms, t.pushed_ms, t.broker_ms, t.silent_from_ms]
                 for topic, t in times.topics.items()
             },
+            grace_ms={topic: t.grace_ms for topic, t in times.topics.items()},
             first_ms=times.first_ms,
             first_broker_ms=times.first_broker_ms,
             policy=[version.digest for version in self._begun()],

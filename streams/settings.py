@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from agents_topics.roster import AGENTS, AgentRow
 from agents_topics.topics import AGENT_ACTIONS, AGENT_INTERACTIONS
 
+GraceS = Annotated[int, Field(ge=1, le=30 * 86_400)]
+
 
 def variable_of(name: str) -> str:
     """The environment variable of a setting.
@@ -27,6 +29,8 @@ class Settings(BaseModel):
     Args:
         partitions: The partition count of every topic.
         grace_s: How far behind its topic's time a record may be; one figure for every topic.
+        grace_s_agent_actions: In the place of that figure, for `agent-actions` alone.
+        grace_s_agent_interactions: The same for `agent-interactions`.
         idle_after_s: How long a topic is quiet before its time moves by the broker's clock.
         instance_id: A stable name of this worker's slot, for static group membership.
         transactions_per_s: A worker's budget, shared by its tasks.
@@ -37,7 +41,9 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     partitions: Annotated[int, Field(ge=1, le=10_000)] = 4
-    grace_s: Annotated[int, Field(ge=1, le=30 * 86_400)] = 3_600
+    grace_s: GraceS = 3_600
+    grace_s_agent_actions: GraceS | None = None
+    grace_s_agent_interactions: GraceS | None = None
     idle_after_s: Annotated[float, Field(ge=0.1, le=86_400)] = 10.0
     policy: Path | None = None
     instance_id: str | None = None
@@ -78,7 +84,16 @@ class Settings(BaseModel):
     @property
     def grace_ms(self) -> dict[str, int]:
         """By joined topic, in milliseconds."""
-        return dict.fromkeys((AGENT_ACTIONS.name, AGENT_INTERACTIONS.name), self.grace_s * 1000)
+        own_s = {
+            AGENT_ACTIONS.name: self.grace_s_agent_actions,
+            AGENT_INTERACTIONS.name: self.grace_s_agent_interactions,
+        }
+        return {topic: (given_s or self.grace_s) * 1000 for topic, given_s in own_s.items()}
+
+    @property
+    def grace_ms_max(self) -> int:
+        """The longest, in milliseconds: by then a settle time is behind every topic's grace."""
+        return max(self.grace_ms.values())
 
     @property
     def idle_after_ms(self) -> int:

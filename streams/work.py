@@ -26,7 +26,9 @@ PARTITIONS_ADDED = (
     "many has a TRUEUP_PREFIX of its own (docs/operations/partitions.md)"
 )
 SUCCESSOR_S = 2.0
-"""By then the group has said whose the partition is."""
+"""By then all markers are written, and the group has said whose the partition is."""
+
+Offsets = Mapping[tuple[str, int], int]
 
 
 @dataclass(slots=True)
@@ -151,7 +153,7 @@ class StatefulWork:
             offset = committed.get((names[topic], self.partition))
             if offset is None or offset == applied:
                 continue
-            await self._check_alone(changelog_end)
+            await self._check_alone(changelog_end, committed)
             if offset > applied:
                 raise StateProblem(
                     f"{where}: the group has {offset} but the changelog only {applied}: the "
@@ -164,13 +166,17 @@ class StatefulWork:
                 f"--to-offset {applied} --execute`; or `trueup reset` begins anew from the inputs"
             )
 
-    async def _check_alone(self, changelog_end: int) -> None:
-        """What was read of the changelog is all of it: nobody has taken over since.
+    async def _check_alone(self, changelog_end: int, committed: Offsets | None = None) -> None:
+        """What was read is all that was written: nobody has taken over since.
 
-        A worker that was stopped while it opened sees the offsets of its successor.
+        A worker that was stopped while it opened sees its successor's offsets before the changelog
+        that goes with them, or after it, because a transaction's markers come one by one.
         """
-        ends = await self.tools.broker.ends([self.changelog_name], self.partition)
-        if ends[self.changelog_name] != changelog_end:
+        await asyncio.sleep(SUCCESSOR_S)
+        broker = self.tools.broker
+        ends = await broker.ends([self.changelog_name], self.partition)
+        is_moved = ends[self.changelog_name] != changelog_end
+        if is_moved or committed not in (None, await broker.committed(self.tools.group)):
             raise Busy("another worker has written to its changelog", SUCCESSOR_S)
 
     async def transact(self, outputs: Outputs) -> int:

@@ -1,16 +1,20 @@
-"""One partition of the calibrator: bins of its streams, and the outcomes that wait for their turn.
+"""One partition of the calibrator: bins and labels of its streams, and the outcomes that wait.
 
-The law: a settled calibrating outcome enters its bin once, in the order (settle time, action time,
-action_id, conversation_id) over all resolver tasks. An outcome waits here until every source has
-promised that nothing with an earlier settle time will follow; without promises the order would be
-that of arrival. A step returns the touched bins' absolute sums and the changelog's rows.
+The law: a settled calibrating outcome enters its bin once, or its label's counts where its action
+stated no number, in the order (settle time, action time, action_id, conversation_id) over all
+resolver tasks. An outcome waits here until every source has promised that nothing with an earlier
+settle time will follow; without promises the order would be that of arrival. A step returns the
+absolute sums and counts of what was touched and the changelog's rows.
 """
 
 import heapq
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import msgspec
+
 from agents_topics.events import BinSums, CalibrationUpdate, Outcome, Promise
+from agents_topics.label_rates import LabelRate
 from tables.calibration_bins import (
     SUM_NAMES,
     StreamBin,
@@ -19,24 +23,19 @@ from tables.calibration_bins import (
     millionths_of,
     y_of,
 )
+from tables.label_rates import LabelKey, count, empty_rate, entered, label_key, told
+from tables.stream import Stream
 from tables.stream_times import NEVER_MS
 
 ENTERED_PER_STEP_MAX = 50_000
 """A promise may release any number of outcomes; a transaction must stay below its time-out."""
 
 
-class Stream(NamedTuple):
-    """What shares a curve, a test and a threshold."""
-
-    tenant_id: str
-    action_type: str
-    outcome_type: str
-    window_ms: int
-    confidence_source: str
-
-
 class Waiting(NamedTuple):
-    """A settled outcome in the order of entry."""
+    """A settled outcome in the order of entry; with a label in the place of a number, or without.
+
+    A row that an earlier release wrote has no label.
+    """
 
     settled_at_ms: int
     created_at_ms: int
@@ -44,10 +43,11 @@ class Waiting(NamedTuple):
     conversation_id: str
     id: str
     stream: Stream
-    millionths: int
+    millionths: int | None
     status: str
     expired_counts: bool
     is_lead: bool
+    label: str | None = None
 
 
 BinKey = tuple[Stream, int]
@@ -55,9 +55,9 @@ BinKey = tuple[Stream, int]
 
 @dataclass(slots=True)
 class CalibratorStep:
-    """What a step wants written: bins that changed, and changelog rows (None deletes)."""
+    """What a step wants written: bins and labels that changed, changelog rows (None deletes)."""
 
-    updates: list[tuple[str, CalibrationUpdate]] = field(default_factory=list)
+    updates: list[tuple[str, CalibrationUpdate | LabelRate]] = field(default_factory=list)
     changes: dict[bytes, Any] = field(default_factory=dict)
 
 
@@ -67,6 +67,7 @@ class Calibrator:
     def __init__(self, source_count: int) -> None:
         self.promises: dict[int, int] = dict.fromkeys(range(source_count), NEVER_MS)
         self.bins: dict[BinKey, StreamBin] = {}
+        self.labels: dict[LabelKey, LabelRate] = {}
         self._waiting: list[Waiting] = []
         self._new: dict[str, Waiting] = {}
 
@@ -85,6 +86,12 @@ class Calibrator:
         """How many outcomes wait for their turn."""
         return len(self._waiting)
 
+    @property
+    def entered_count(self) -> int:
+        """How many outcomes have entered, those that say nothing included."""
+        bins = sum(held.all.n + held.all.excluded_n for held in self.bins.values())
+        return bins + sum(entered(rate.all) for rate in self.labels.values())
+
     def on_promise(self, promise: Promise) -> None:
         """A source has written every outcome up to a settle time."""
         if promise.source not in self.promises:
@@ -93,6 +100,7 @@ class Calibrator:
 
     def on_settled(self, outcome: Outcome) -> None:
         """A calibrating outcome has settled."""
+        confidence = outcome.predicted_confidence
         waiting = Waiting(
             settled_at_ms=outcome.settled_at_ms,
             created_at_ms=outcome.created_at_ms,
@@ -106,23 +114,25 @@ class Calibrator:
                 outcome.window_expires_at_ms - outcome.created_at_ms,
                 outcome.confidence_source,
             ),
-            millionths=millionths_of(outcome.predicted_confidence),
+            millionths=None if confidence is None else millionths_of(confidence),
             status=outcome.status,
             expired_counts=outcome.expired_counts,
             is_lead=bool(outcome.is_lead),
+            label=outcome.confidence_label if confidence is None else None,
         )
         heapq.heappush(self._waiting, waiting)
         self._new[waiting.id] = waiting
 
     def finish(self) -> CalibratorStep:
-        """Ends the step: outcomes whose turn has come enter their bins, as many as one may hold."""
+        """Ends the step: outcomes whose turn has come enter, as many as one may hold."""
         step = CalibratorStep()
         touched: dict[BinKey, StreamBin] = {}
+        labels: dict[LabelKey, LabelRate] = {}
         promised_ms, waiting = self.promised_ms, self._waiting
         for _ in range(ENTERED_PER_STEP_MAX):
             if not waiting or waiting[0].settled_at_ms > promised_ms:
                 break
-            self._enter(heapq.heappop(waiting), touched, step)
+            self._enter(heapq.heappop(waiting), touched, labels, step)
         for new in self._new.values():
             step.changes[_waiting_key(new.id)] = new
         self._new.clear()
@@ -130,21 +140,42 @@ class Calibrator:
             key = bin_key(stream, index)
             step.changes[b"b/" + key.encode()] = _bin_row(stream, index, held)
             step.updates.append((key, _update_of(stream, index, held)))
+        for (stream, label), rate in labels.items():
+            key = label_key(stream, label)
+            step.changes[b"r/" + key.encode()] = now = told(rate)
+            step.updates.append((key, now))
         return step
 
     def _enter(
-        self, waiting: Waiting, touched: dict[BinKey, StreamBin], step: CalibratorStep
+        self,
+        waiting: Waiting,
+        touched: dict[BinKey, StreamBin],
+        labels: dict[LabelKey, LabelRate],
+        step: CalibratorStep,
     ) -> None:
-        key = (waiting.stream, bin_index_of(waiting.millionths))
-        held = self.bins.get(key)
-        if held is None:
-            held = self.bins[key] = StreamBin()
-        y = y_of(waiting.status, waiting.expired_counts)
-        held.update(waiting.millionths, y, waiting.status, waiting.is_lead)
-        held.last_settled_at_ms = waiting.settled_at_ms
-        touched[key] = held
+        if waiting.millionths is None:
+            self._enter_label(waiting, labels)
+        else:
+            key = (waiting.stream, bin_index_of(waiting.millionths))
+            held = self.bins.get(key)
+            if held is None:
+                held = self.bins[key] = StreamBin()
+            y = y_of(waiting.status, waiting.expired_counts)
+            held.update(waiting.millionths, y, waiting.status, waiting.is_lead)
+            held.last_settled_at_ms = waiting.settled_at_ms
+            touched[key] = held
         if self._new.pop(waiting.id, None) is None:
             step.changes[_waiting_key(waiting.id)] = None
+
+    def _enter_label(self, waiting: Waiting, labels: dict[LabelKey, LabelRate]) -> None:
+        assert waiting.label is not None, f"{waiting.id} has neither a confidence nor a label"
+        key = (waiting.stream, waiting.label)
+        rate = self.labels.get(key)
+        if rate is None:
+            rate = self.labels[key] = empty_rate(*key)
+        y = y_of(waiting.status, waiting.expired_counts)
+        count(rate, waiting.status, y, waiting.is_lead, waiting.settled_at_ms)
+        labels[key] = rate
 
     def restore(self, key: bytes, row: Any) -> None:
         """Takes back one row of the changelog; each key comes once, with its last row."""
@@ -156,6 +187,10 @@ class Calibrator:
             self.bins[Stream(*stream), index] = StreamBin(
                 Sums(*map(int, every)), Sums(*map(int, lead)), counts, last_settled_at_ms
             )
+        elif key.startswith(b"r/"):
+            rate = msgspec.convert(row, LabelRate)
+            stream = Stream(*(getattr(rate, name) for name in Stream._fields))
+            self.labels[stream, rate.confidence_label] = rate
         else:
             raise AssertionError(f"no such row: {key!r}")
 

@@ -24,7 +24,7 @@ def held_action(
     for rule in rules:
         record = unpublished(
             conversation.key, action, rule, version.digest, event.action_type,
-            event.predicted_confidence, source, carried_of(event),
+            event.predicted_confidence, source, carried_of(event), event.confidence_label,
         )  # fmt: skip
         action.add(OpenOutcome(rule, record, record.window_expires_at_ms, record.settled_at_ms))
     return action

@@ -29,9 +29,10 @@ def unpublished(
     rule: OutcomeRule,
     version: str,
     action_type: str,
-    confidence: float,
+    confidence: float | None,
     confidence_source: str,
     carried: tuple[Any, ...],
+    label: str | None = None,
 ) -> Outcome:
     """An outcome of an action before anything was said of it.
 
@@ -47,6 +48,7 @@ def unpublished(
         conversation_id=conversation_id,
         action_id=action.action_id,
         predicted_confidence=confidence,
+        confidence_label=label and intern(label),
         confidence_source=intern(confidence_source),
         created_at_ms=at_ms,
         window_expires_at_ms=at_ms + rule.window_ms,
@@ -78,7 +80,7 @@ def _template(rule: OutcomeRule, version: str, action_type: str) -> Outcome:
             action_id="",
             action_type=action_type,
             outcome_type=rule.type,
-            predicted_confidence=0.0,
+            predicted_confidence=None,
             confidence_source="",
             status="pending",
             score=None,

@@ -122,8 +122,9 @@ class OutcomeResolver:
             if is_action:
                 version = policy.version_at(at_ms)
                 rules = version.rules_of(event.tenant_id, event.action_type, event.outcome_type)
-                if not rules:
-                    self._refuse_type(record, event)
+                is_told = not rules or event.confidence_label is not None
+                if is_told and (unknown := _unknown_word(event, version, rules)):
+                    self.refuse(ACTIONS, record, *unknown)
                     continue
             log_ms = pushed_ms = NEVER_MS
             if is_live:
@@ -185,11 +186,6 @@ class OutcomeResolver:
             self.times.topics[topic].on_any(record.timestamp)
         self._step.refused.append(Refused(topic, record, reason, detail))
         self.counts[topic, "dead"] += 1
-
-    def _refuse_type(self, record: LogRecord, event: Action) -> None:
-        reason = "unknown_outcome_type" if event.outcome_type else "unknown_action_type"
-        named = event.outcome_type or event.action_type
-        self.refuse(ACTIONS, record, reason, f"the policy does not know {named!r}")
 
     def _is_copy(
         self, topic: str, record: LogRecord, seen: Id, event: Any, log_ms: int, pushed_ms: int
@@ -363,3 +359,17 @@ class OutcomeResolver:
             self._ids[rest[0].decode()].restore(int(rest[1]), int(rest[2]), row)
         else:
             raise AssertionError(f"no such row: {key!r}")
+
+
+def _unknown_word(
+    event: Action, version: PolicyVersion, rules: tuple[OutcomeRule, ...]
+) -> tuple[str, str] | None:
+    """What of an action its policy version does not know: reason and detail; None where it does."""
+    if not rules:
+        reason = "unknown_outcome_type" if event.outcome_type else "unknown_action_type"
+        named = event.outcome_type or event.action_type
+        return reason, f"the policy does not know {named!r}"
+    label = event.confidence_label
+    if label is None or label in version.confidence_labels:
+        return None
+    return "unknown_confidence_label", f"the policy does not know {label!r} as a confidence"

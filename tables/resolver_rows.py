@@ -42,6 +42,7 @@ def action_row(action: HeldAction) -> tuple[Any, ...]:
         about.predicted_confidence,
         about.confidence_source,
         carried_of(about),
+        about.confidence_label,
         [(o.rule.type, o.record.revision, o.is_settled, o.said) for o in action.outcomes],
     )
 
@@ -64,7 +65,7 @@ def interaction_row(key: str, held: HeldInteraction) -> tuple[Any, ...]:
 
 
 def action_of(row: Any, conversation: Conversation, policy: Policy) -> HeldAction:
-    """The action of a row.
+    """The action of a row; one that an earlier release wrote has no label.
 
     Raises:
         KeyError: the row names a policy version that the policy lacks.

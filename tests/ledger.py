@@ -130,13 +130,13 @@ class Ledger:
         """Takes one record out of a topic of claims or clocks, leaving the places of others."""
         del self.logs[topic][index]
 
-    def audit(self, policy=None):
+    def audit(self, policy=None, grace_ms=GRACE):
         """The differences, each as (what, where, expected, found); and the report."""
         logs = defaultdict(dict)
         for topic, records in self.logs.items():
             end = self.ends.get(topic, records[-1].offset + 1 if records else 0)
             logs[topic] = {0: Log(records, end)}
         report = AuditReport()
-        rules = Rules(policy or load_policy(None), GRACE, IDLE, self.partition_count)
+        rules = Rules(policy or load_policy(None), grace_ms, IDLE, self.partition_count)
         classify(logs, notes_of(logs["outcome-resolver-changelog"]), rules, report)
         return report

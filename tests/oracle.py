@@ -42,17 +42,15 @@ def classify(policy, actions, interactions, grace_ms):
                 for r in admitted[topic]
                 if (r.event.tenant_id, r.event.conversation_id) == key
                 and r.event.event_id == event.event_id
-                and to_ms(r.event.occurred_at) + grace_ms > max(before)
+                and to_ms(r.event.occurred_at) + grace_ms[topic] > max(before)
             ][-1:]
             if policy.is_listed and event.tenant_id not in policy.tenants.values():
                 found = "unknown"
             elif at > record.timestamp + 600_000:
                 found = "future"
-            elif topic == "agent-actions" and not policy.version_at(at).rules_of(
-                event.tenant_id, event.action_type, event.outcome_type
-            ):
+            elif topic == "agent-actions" and is_unknown(policy.version_at(at), event):
                 found = "unknown"
-            elif before and at + grace_ms <= max(before):
+            elif before and at + grace_ms[topic] <= max(before):
                 found = "late"
             elif topic == "agent-interactions" and event.kind not in kinds_at(policy, at):
                 found = "ignored"
@@ -69,6 +67,14 @@ def classify(policy, actions, interactions, grace_ms):
                 admitted[topic].append(record)
             classes[topic][record.offset] = found
     return classes, admitted["agent-actions"], admitted["agent-interactions"]
+
+
+def is_unknown(version, action):
+    """The version has no rule for the action, or does not know its word."""
+    if not version.rules_of(action.tenant_id, action.action_type, action.outcome_type):
+        return True
+    label = action.confidence_label
+    return label is not None and label not in version.confidence_labels
 
 
 def kinds_at(policy, at):
@@ -206,6 +212,7 @@ def settle(policy, actions, interactions):
                 "calibrates": rule.calibrates,
                 "expired_counts": rule.confidence_means == "success_in_window",
                 "predicted_confidence": action.predicted_confidence,
+                "confidence_label": action.confidence_label,
                 "stream": (
                     action.tenant_id,
                     action.action_type,
@@ -238,7 +245,7 @@ def bins(outcomes):
     """{(stream, bin): {set: [n, Σp, Σp², Σy, Σpy, excluded n, Σp, Σp²]}} in millionths."""
     found = {}
     for outcome in outcomes.values():
-        if not outcome["calibrates"]:
+        if not outcome["calibrates"] or outcome["predicted_confidence"] is None:
             continue
         p = int(Fraction(outcome["predicted_confidence"]) * 1_000_000 + Fraction(1, 2))
         index = 9 if p == 1_000_000 else p // 100_000
@@ -253,3 +260,31 @@ def bins(outcomes):
             row = [0, 0, 0, 0, 0, 1, p, p * p] if y is None else [1, p, p * p, y, p * y, 0, 0, 0]
             sets[name] = [a + b for a, b in zip(sets[name], row, strict=True)]
     return found
+
+
+def label_rates(outcomes):
+    """{(stream, label): {set: [n, positive, negative, ambiguous, expired]}} where no number is."""
+    found = {}
+    for outcome in outcomes.values():
+        if not outcome["calibrates"] or outcome["predicted_confidence"] is not None:
+            continue
+        own = {"all": [], "lead": []}
+        sets = found.setdefault((outcome["stream"], outcome["confidence_label"]), own)
+        sets["all"].append(outcome)
+        if outcome["is_lead"]:
+            sets["lead"].append(outcome)
+    statuses = ("positive", "negative", "ambiguous", "expired")
+    return {
+        key: {
+            name: [
+                sum(
+                    o["status"] in ("positive", "negative")
+                    or (o["status"] == "expired" and o["expired_counts"])
+                    for o in members
+                ),
+                *(sum(o["status"] == status for o in members) for status in statuses),
+            ]
+            for name, members in sets.items()
+        }
+        for key, sets in found.items()
+    }

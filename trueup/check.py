@@ -16,7 +16,8 @@ from pydantic import TypeAdapter, ValidationError
 from agents_topics.codec import Decoded, Decoder, Malformed
 from agents_topics.events import Action, Feedback, InputEvent, Interaction
 from agents_topics.identifiers import key_of
-from agents_topics.policy import Policy
+from agents_topics.policy import Policy, PolicyVersion
+from agents_topics.rules import NO_CONFIDENCE
 from agents_topics.topics import AGENT_ACTIONS, AGENT_FEEDBACK, AGENT_INTERACTIONS
 
 RECORD_BYTES_MAX = AGENT_ACTIONS.message_bytes_max - 1_024
@@ -120,7 +121,8 @@ class LineReader:
             self._adapters[topic].validate_json(value)
         except ValidationError as problem:
             errors = problem.errors(include_url=False, include_context=False, include_input=False)
-            return [_problem_of(number, error) for error in errors]
+            told = [_problem_of(number, error) for error in errors]
+            return told + _no_confidence(number, topic, value)
         field, colon, reason = malformed.detail.partition(": ")
         return [Problem(number, field, reason) if colon else Problem(number, "", malformed.detail)]
 
@@ -136,7 +138,7 @@ class LineReader:
             return None
         version = policy.version_at(decoded.at_ms)
         if version.rules_of(event.tenant_id, event.action_type, event.outcome_type):
-            return None
+            return _unknown_label(number, event, version)
         if not version.rules_of(event.tenant_id, event.action_type):
             known = ", ".join(version.action_types_of(event.tenant_id))
             reason = f"the policy does not know {event.action_type!r}, only {known}"
@@ -156,6 +158,27 @@ class LineReader:
         if near:
             reason += f"; did you mean {near[0]!r}?"
         return [Problem(number, "kind", reason, is_warning=True)]
+
+
+def _no_confidence(number: int, topic: str, value: bytes) -> list[Problem]:
+    """Beside other problems, that an action does not say how sure the agent was."""
+    body = body_of(value)
+    stated = ("predicted_confidence", "confidence_label")
+    if (
+        topic != AGENT_ACTIONS.name
+        or isinstance(body, str)
+        or any(body.get(name) is not None for name in stated)
+    ):
+        return []
+    return [Problem(number, stated[0], NO_CONFIDENCE)]
+
+
+def _unknown_label(number: int, event: Action, version: PolicyVersion) -> Problem | None:
+    if event.confidence_label in (None, *version.confidence_labels):
+        return None
+    known = ", ".join(version.confidence_labels)
+    reason = f"the policy does not know {event.confidence_label!r}, only {known}"
+    return Problem(number, "confidence_label", reason)
 
 
 def check_lines(

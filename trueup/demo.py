@@ -156,7 +156,7 @@ class Demo:
                 summary.first_outcome_s = round(time.monotonic() - began_s, 1)
             self._show_counts(counts)
         await send_clock(connection, played.clock_until, RULES.partitions)
-        until_ms = to_ms(played.clock_until) - max(RULES.grace_ms.values())
+        until_ms = to_ms(played.clock_until) - RULES.grace_ms_max
         await wait_until_settled(worker, url, len(played.records), until_ms, self._show_counts)
         summary.seconds = round(time.monotonic() - started_s, 1)
         summary.events_per_s = round(summary.events_in / max(summary.seconds, 0.1))

@@ -92,7 +92,7 @@ async def _configs(admin: Any, names: list[str]) -> dict[str, dict[str, str]]:
 def _retention_floor_ms(policy: Policy, settings: Settings) -> int:
     """Nothing that a task may still need is deleted before it has had a week to come back."""
     longest_ms = max(policy.settle_after_ms_of.values(), default=0)
-    return longest_ms + max(settings.grace_ms.values()) + SPARE_MS
+    return longest_ms + settings.grace_ms_max + SPARE_MS
 
 
 def _topic_problem(

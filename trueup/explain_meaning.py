@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from agents_topics.events import STAGE_RANKS
+from agents_topics.events import STAGE_RANKS, Outcome
 from agents_topics.policy import HUMAN_LABEL, OutcomeRule, Signal
 from tables.holding import held_interaction
 from tables.outcome_join import HeldAction, HeldInteraction, OpenOutcome, is_last, meanings_of
@@ -160,3 +160,19 @@ def _why_not(signal: Signal, held: HeldInteraction, action: HeldAction) -> str:
     if held.stage not in STAGE_RANKS or action.stage not in STAGE_RANKS:
         return f"from {action.stage} to {held.stage} is no step up"
     return f"{held.stage} does not rank above {action.stage}"
+
+
+def stated_in_words(about: Outcome) -> str:
+    """How sure the agent said that it was, in a number, a word or both."""
+    label = shown(about.confidence_label) if about.confidence_label else ""
+    if about.predicted_confidence is None:
+        return f"said {label} of its confidence"
+    return f"was {about.predicted_confidence:.0%} sure" + (f" ({label})" if label else "")
+
+
+def among_whom(outcome: Outcome) -> str:
+    """Whose bin it is in; or whose label, where no number was stated."""
+    if outcome.predicted_confidence is None:
+        return f"that said {shown(outcome.confidence_label or '')}, in no bin,"
+    low = min(int(outcome.predicted_confidence * 1_000_000 + 0.5) // 100_000, 9) * 10
+    return f"{low} to {low + 10} % sure"

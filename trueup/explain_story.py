@@ -1,6 +1,7 @@
 """The story of an action as `trueup explain` tells it: short sentences with times."""
 
 import textwrap
+from collections.abc import Mapping
 from typing import Any
 
 from agents_topics.events import Outcome, to_timestamp
@@ -9,10 +10,12 @@ from agents_topics.topics import AGENT_ACTIONS, AGENT_INTERACTIONS
 from trueup.explain import Arrived, Case, Chapter, Nearby
 from trueup.explain_meaning import (
     Meaning,
+    among_whom,
     condition_of,
     meaning_of,
     rule_in_words,
     signal_in_words,
+    stated_in_words,
 )
 from trueup.plain_text import counted, duration, shown, utc_s
 
@@ -20,7 +23,7 @@ LINES_MAX = 40
 WIDTH, LABEL_WIDTH = 100, 12
 
 
-def story_lines(case: Case, grace_ms: int) -> list[str]:
+def story_lines(case: Case, grace_ms: Mapping[str, int]) -> list[str]:
     """The whole story."""
     lines = [*_opening(case), ""]
     for chapter in case.chapters:
@@ -53,7 +56,7 @@ def _opening(case: Case) -> list[str]:
         f"  conversation {shown(about.conversation_id)}, tenant {about.tenant_id}",
         "",
         f"{utc_s(about.created_at_ms)}  {who}{version}{model} did {shown(about.action_type)} and "
-        f"was {about.predicted_confidence:.0%} sure{source}.",
+        f"{stated_in_words(about)}{source}.",
     ]
     state = [f"the deal stood at {about.deal_stage}"] if about.deal_stage else []
     if case.action and case.action.count is not None:
@@ -67,7 +70,7 @@ def _opening(case: Case) -> list[str]:
     return lines
 
 
-def _chapter(case: Case, chapter: Chapter, grace_ms: int) -> list[str]:
+def _chapter(case: Case, chapter: Chapter, grace_ms: Mapping[str, int]) -> list[str]:
     outcome = chapter.outcome
     window_ms = outcome.window_expires_at_ms - outcome.created_at_ms
     version = case.policy.by_digest.get(outcome.policy_version)
@@ -221,11 +224,12 @@ def _verdict(outcome: Outcome) -> tuple[Any, ...]:
     return outcome.status, outcome.decided_by
 
 
-def _ending(chapter: Chapter, grace_ms: int) -> list[str]:
+def _ending(chapter: Chapter, grace_ms: Mapping[str, int]) -> list[str]:
     outcome = chapter.outcome
     if not outcome.is_settled:
-        due = utc_s(outcome.settled_at_ms + grace_ms)
-        return [f"  Settles   once the times of both topics have passed {due} (grace included)"]
+        return [
+            f"  Settles   once {due_in_words(outcome.settled_at_ms, grace_ms)} (grace included)"
+        ]
     end = "the window's end" if outcome.settled_at_ms == outcome.window_expires_at_ms else (
         "the end of the label window"
     )  # fmt: skip
@@ -247,12 +251,11 @@ def _ending(chapter: Chapter, grace_ms: int) -> list[str]:
 def _bins(outcome: Outcome) -> str:
     if not outcome.calibrates:
         return "neither success nor failure: another outcome of the action calibrates"
-    low = min(int(outcome.predicted_confidence * 1_000_000 + 0.5) // 100_000, 9) * 10
     y = {"positive": 1, "negative": 0, "expired": 0 if outcome.expired_counts else None}.get(
         outcome.status
     )
     if y is None:
-        where = f"kept beside {low} to {low + 10} %"
+        where = f"kept beside those {among_whom(outcome)}"
         return f"neither: {outcome.status} says nothing of the confidence; {where}"
     stream = f"{shown(outcome.action_type)}, {shown(outcome.outcome_type)}"
     lead = (
@@ -262,9 +265,17 @@ def _bins(outcome: Outcome) -> str:
     )
     result = "success" if y else "failure"
     return (
-        f"a {result} among those {low} to {low + 10} % sure of {stream} "
+        f"a {result} among those {among_whom(outcome)} of {stream} "
         f"({outcome.confidence_source}); {lead}"
     )
+
+
+def due_in_words(settled_at_ms: int, grace_ms: Mapping[str, int]) -> str:
+    """What each topic's time must have passed."""
+    due = {topic: utc_s(settled_at_ms + own_ms) for topic, own_ms in grace_ms.items()}
+    if len(set(due.values())) == 1:
+        return f"the times of both topics have passed {next(iter(due.values()))}"
+    return " and ".join(f"the time of {topic} has passed {at}" for topic, at in due.items())
 
 
 def _other_records_of_the_action(case: Case) -> list[str]:
@@ -294,6 +305,7 @@ def story_as_json(case: Case) -> dict[str, Any]:
         "agent_id": about.agent_id,
         "occurred_at": to_timestamp(about.created_at_ms),
         "predicted_confidence": about.predicted_confidence,
+        "confidence_label": about.confidence_label,
         "confidence_source": about.confidence_source,
         "outcomes": [_chapter_as_json(case, chapter) for chapter in case.chapters],
     }

@@ -242,6 +242,11 @@ _MEANINGS: dict[str, tuple[str, str]] = {
         "Name one that it knows, or add a policy version that knows it and begins by then; a "
         "version may only begin after every event seen.",
     ),
+    "unknown_confidence_label": (
+        "The policy version in force at its time does not know this word for a confidence.",
+        "State one of its `confidence_labels`, or add a policy version that knows the word and "
+        "begins by then; a version may only begin after every event seen.",
+    ),
     "conflict": (
         "Another record came first with the same event_id, or another action with the same "
         "action_id, and they differ.",

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from agents_topics.events import PolicyRecord
-from agents_topics.policy import OutcomeRule, Policy, PolicyVersion, Signal
+from agents_topics.policy import CONFIDENCE_LABELS, OutcomeRule, Policy, PolicyVersion, Signal
 
 _MEANS = ("positive", "negative", "ambiguous")
 _WHEN = {
@@ -32,6 +32,8 @@ def told(policy: Policy, versions: Iterable[PolicyVersion], tenant_id: str | Non
         yield f"only these tenants may send events: {', '.join(sorted(policy.tenants))}"
     for version in versions:
         yield f"{begin_of(version.effective_from)} ({version.digest})"
+        if version.confidence_labels != CONFIDENCE_LABELS:
+            yield f"  words for a confidence: {', '.join(version.confidence_labels)}"
         for owner, action_type, rules in _parts(version, tenant_id):
             own = f", for {names.get(owner, owner)} alone" if owner else ""
             source = version.confidence_sources.get(action_type)
@@ -127,6 +129,8 @@ def _leaves(path: str, value: Any) -> Iterator[tuple[str, Any]]:
     if isinstance(value, dict):
         for name, held in value.items():
             yield from _leaves(f"{path}.{name}" if path else name, held)
+    elif isinstance(value, list) and value and isinstance(value[0], str):
+        yield path, ", ".join(value)
     elif isinstance(value, list) and value and "type" in value[0]:
         for rule in value:
             yield from _leaves(f"{path}.{rule['type']}", rule)

@@ -30,9 +30,15 @@ from trueup.embedded.problems import EnvironmentProblem
 from trueup.topic_reader import TopicReader
 
 TABLES = (
-    "outcome_records", "calibration_stream_bins", "calibration_bins", "sink_offsets",
-    "calibration_corrections", "shadow_outcome_records", "shadows",
-)  # fmt: skip
+    "outcome_records",
+    "calibration_stream_bins",
+    "calibration_label_rates",
+    "calibration_bins",
+    "sink_offsets",
+    "calibration_corrections",
+    "shadow_outcome_records",
+    "shadows",
+)
 DELETED_S_MAX = 30.0
 POLL_S = 0.1
 

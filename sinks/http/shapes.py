@@ -55,7 +55,7 @@ class OutcomeRecordResponse(BaseModel):
     conversation_state_id: str
     action_type: str
     action_id: str | None
-    predicted_confidence: float
+    predicted_confidence: float | None
     outcome_type: str
     outcome_status: str
     outcome_score: float | None
@@ -66,6 +66,7 @@ class OutcomeRecordResponse(BaseModel):
     created_at: str
     conversation_id: str | None
     confidence_source: str
+    confidence_label: str | None
     decided_by: str | None
     settled_at: str | None
     known_at: str | None

@@ -17,6 +17,7 @@ import msgspec
 
 from agents_topics.events import BinSums, CalibrationUpdate, Outcome
 from agents_topics.identifiers import conversation_state_id_of
+from agents_topics.label_rates import LabelCounts, LabelRate
 
 Row = tuple[Any, ...]
 Record = tuple[int, bytes]
@@ -28,6 +29,7 @@ COLUMN_OF = {
     "action_type": "action_type",
     "action_id": "action_id",
     "predicted_confidence": "predicted_confidence",
+    "confidence_label": "confidence_label",
     "confidence_source": "confidence_source",
     "outcome_type": "outcome_type",
     "status": "outcome_status",
@@ -73,6 +75,15 @@ STREAM_BIN_COLUMNS = (
 """The columns of a stream bin's row, in the order of `stream_bin_rows`."""
 
 
+LABEL_RATE_COLUMNS = (
+    "tenant_id", "action_type", "outcome_type", "window_ms", "confidence_source",
+    "confidence_label", "record_set", "n", "positive_count", "negative_count", "ambiguous_count",
+    "expired_count", "actual_rate", "last_settled_at", "lineage", "output_partition",
+    "output_offset",
+)  # fmt: skip
+"""The columns of a label rate's row, in the order of `label_rate_rows`."""
+
+
 def _outcome_struct() -> Any:
     """The contract's `Outcome` as a struct, its fields in the columns' order.
 
@@ -90,6 +101,9 @@ def _outcome_struct() -> Any:
 
 _outcome = msgspec.json.Decoder(_outcome_struct()).decode
 _update = msgspec.json.Decoder(CalibrationUpdate).decode
+_label_rate = msgspec.json.Decoder(LabelRate).decode
+# A text inside a value has its quotes escaped: only a field's name can look like this.
+_OF_A_LABEL = b'"confidence_label":'
 _json = msgspec.json.Encoder().encode
 # Several outcomes of a conversation come close together, each in several revisions.
 _state_id = lru_cache(maxsize=1 << 16)(conversation_state_id_of)
@@ -143,6 +157,8 @@ def last_updates(records: Iterable[Record]) -> list[tuple[int, CalibrationUpdate
     """The last record of each bin of each stream; records carry absolute sums."""
     last: dict[tuple[Any, ...], tuple[int, CalibrationUpdate]] = {}
     for offset, value in records:
+        if _OF_A_LABEL in value:
+            continue
         update = _update(value)
         last[
             update.tenant_id,
@@ -193,6 +209,55 @@ def _stream_bin_row(
         sums.excluded_spp,
         *by_status,
         update.last_settled_at_ms,
+        *version,
+    )
+
+
+def last_label_rates(records: Iterable[Record]) -> list[tuple[int, LabelRate]]:
+    """The last record of each label of each stream; records carry absolute counts."""
+    last: dict[tuple[Any, ...], tuple[int, LabelRate]] = {}
+    for offset, value in records:
+        if _OF_A_LABEL not in value:
+            continue
+        rate = _label_rate(value)
+        last[
+            rate.tenant_id,
+            rate.action_type,
+            rate.outcome_type,
+            rate.window_ms,
+            rate.confidence_source,
+            rate.confidence_label,
+        ] = (offset, rate)
+    return list(last.values())
+
+
+def label_rate_rows(rate: LabelRate, lineage: int, partition: int, offset: int) -> tuple[Row, Row]:
+    """The rows of `calibration_label_rates`, in its columns' order: of all and of lead records."""
+    version = (lineage, partition, offset)
+    return (
+        _label_rate_row(rate, "all", rate.all, version),
+        _label_rate_row(rate, "lead", rate.lead, version),
+    )
+
+
+def _label_rate_row(
+    rate: LabelRate, record_set: str, counts: LabelCounts, version: tuple[int, int, int]
+) -> Row:
+    return (
+        rate.tenant_id,
+        rate.action_type,
+        rate.outcome_type,
+        rate.window_ms,
+        rate.confidence_source,
+        rate.confidence_label,
+        record_set,
+        counts.n,
+        counts.positive,
+        counts.negative,
+        counts.ambiguous,
+        counts.expired,
+        counts.positive / counts.n if counts.n else None,
+        rate.last_settled_at_ms,
         *version,
     )
 

@@ -79,7 +79,7 @@ class OutcomeRecordModel(TenantBase):
     conversation_id: Mapped[str] = mapped_column(String(200))
     action_type: Mapped[str] = mapped_column(String(50))
     action_id: Mapped[str | None] = mapped_column(String(100))
-    predicted_confidence: Mapped[float]
+    predicted_confidence: Mapped[float | None]
     confidence_source: Mapped[str] = mapped_column(String(20))
     outcome_type: Mapped[str] = mapped_column(String(50))
     outcome_status: Mapped[str] = mapped_column(
@@ -111,6 +111,7 @@ class OutcomeRecordModel(TenantBase):
     lineage: Mapped[int]
     output_partition: Mapped[int]
     output_offset: Mapped[int] = mapped_column(BigInteger)
+    confidence_label: Mapped[str | None] = mapped_column(String(50))
 
 
 class FeedbackEntryModel(TenantBase):
@@ -173,6 +174,37 @@ class CalibrationStreamBinModel(TenantBase):
     negative_count: Mapped[int | None] = mapped_column(BigInteger)
     ambiguous_count: Mapped[int | None] = mapped_column(BigInteger)
     expired_count: Mapped[int | None] = mapped_column(BigInteger)
+    last_settled_at: Mapped[datetime] = mapped_column(_Time)
+    lineage: Mapped[int]
+    output_partition: Mapped[int]
+    output_offset: Mapped[int] = mapped_column(BigInteger)
+
+
+class CalibrationLabelRateModel(TenantBase):
+    """How often a label of a stream came true: settled outcomes whose actions stated no number.
+
+    `n` counts those that say something, and `actual_rate` is `positive_count` / `n`, null where
+    there is none. A label is in no bin.
+    """
+
+    __tablename__ = "calibration_label_rates"
+    __table_args__ = (
+        CheckConstraint("record_set IN ('all', 'lead')", "ck_calibration_label_rates_record_set"),
+    )
+
+    tenant_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    action_type: Mapped[str] = mapped_column(String(50), primary_key=True)
+    outcome_type: Mapped[str] = mapped_column(String(50), primary_key=True)
+    window_ms: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    confidence_source: Mapped[str] = mapped_column(String(20), primary_key=True)
+    confidence_label: Mapped[str] = mapped_column(String(50), primary_key=True)
+    record_set: Mapped[str] = mapped_column(String(10), primary_key=True)
+    n: Mapped[int] = mapped_column(BigInteger)
+    positive_count: Mapped[int] = mapped_column(BigInteger)
+    negative_count: Mapped[int] = mapped_column(BigInteger)
+    ambiguous_count: Mapped[int] = mapped_column(BigInteger)
+    expired_count: Mapped[int] = mapped_column(BigInteger)
+    actual_rate: Mapped[float | None]
     last_settled_at: Mapped[datetime] = mapped_column(_Time)
     lineage: Mapped[int]
     output_partition: Mapped[int]

@@ -8,7 +8,7 @@ greater lineage.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sinks.postgres.rows import OUTCOME_COLUMNS, STREAM_BIN_COLUMNS
+from sinks.postgres.rows import LABEL_RATE_COLUMNS, OUTCOME_COLUMNS, STREAM_BIN_COLUMNS
 
 _NEWER = "(excluded.lineage, excluded.output_offset) > (held.lineage, held.output_offset)"
 _NOT_SETTLED = "NOT (held.is_settled AND held.lineage = excluded.lineage)"
@@ -51,6 +51,7 @@ def _staged(
 
 STREAM_BIN_KEYS = STREAM_BIN_COLUMNS[: STREAM_BIN_COLUMNS.index("curve") + 1]
 
+_LABEL_RATE_KEYS = LABEL_RATE_COLUMNS[: LABEL_RATE_COLUMNS.index("record_set") + 1]
 SUM_COLUMNS = STREAM_BIN_COLUMNS[len(STREAM_BIN_KEYS) : STREAM_BIN_COLUMNS.index("last_settled_at")]
 """A bin's sums and counts by status: what two bins may be added in."""
 _CORRECTED = (
@@ -69,6 +70,7 @@ SHADOW_OUTCOMES = _staged(
 STREAM_BINS = _staged(
     "calibration_stream_bins", STREAM_BIN_COLUMNS, STREAM_BIN_KEYS, (_NEWER,), _SELECTED
 )
+LABEL_RATES = _staged("calibration_label_rates", LABEL_RATE_COLUMNS, _LABEL_RATE_KEYS, (_NEWER,))
 
 _LAW = (
     "is_settled, outcome_status, outcome_score, signal_source, decided_by,"

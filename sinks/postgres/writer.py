@@ -21,6 +21,8 @@ from sinks.postgres.rows import (
     Record,
     Row,
     display_bin_id,
+    label_rate_rows,
+    last_label_rates,
     last_outcomes,
     last_updates,
     outcome_row,
@@ -157,9 +159,8 @@ class PostgresWriter:
         return None
 
     async def _connect(self) -> Any:
-        return await writing_connection(
-            self._url, (statements.OUTCOMES, statements.STREAM_BINS), self._command_timeout_s
-        )
+        tables = (statements.OUTCOMES, statements.STREAM_BINS, statements.LABEL_RATES)
+        return await writing_connection(self._url, tables, self._command_timeout_s)
 
 
 async def writing_connection(url: str, tables: Iterable[Staged], command_timeout_s: float) -> Any:
@@ -225,12 +226,20 @@ def _calibration(records: Sequence[Record], partition: int, counted: Written) ->
     ]
     touched = sorted({(u.tenant_id, u.action_type, u.bin_index) for _, u in last})
     ids = [display_bin_id(*bin_key) for bin_key in touched]
+    label_rows = [
+        row
+        for offset, rate in last_label_rates(records)
+        for row in label_rate_rows(rate, LINEAGE, partition, offset)
+    ]
 
     async def store(connection: Any) -> None:
-        counted.rows = await upsert(connection, statements.STREAM_BINS, rows)
-        await connection.execute(
-            statements.UPSERT_BINS, ids, *map(list, zip(*touched, strict=True))
-        )
+        if rows:
+            counted.rows += await upsert(connection, statements.STREAM_BINS, rows)
+            await connection.execute(
+                statements.UPSERT_BINS, ids, *map(list, zip(*touched, strict=True))
+            )
+        if label_rows:
+            counted.rows += await upsert(connection, statements.LABEL_RATES, label_rows)
 
     return store
 

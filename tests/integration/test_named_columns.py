@@ -2,7 +2,8 @@
 
 Written out here a second time, so that neither models nor migrations can drift from it. Two
 defaults are left out on purpose: no generated id and no time of the server's clock, because a
-replay would write other rows. The tables may have more columns than these.
+replay would write other rows; and a number for the confidence, because it may be a word alone. The
+tables may have more columns than these.
 """
 
 import asyncpg
@@ -17,7 +18,7 @@ COLUMNS = {
         conversation_state_id uuid
         action_type           varchar(50)
         action_id             varchar(100)   null
-        predicted_confidence  float
+        predicted_confidence  float          null
         outcome_type          varchar(50)
         outcome_status        varchar(20)         'pending'
         outcome_score         float          null

@@ -48,6 +48,12 @@ ROWS = {
         "$2, $1::uuid::text, 'o', 1, 'unknown', 0, 'all', 'settled', 0, 0, 0, 0, 0, 0, 0, 0,"
         " 'epoch', 0, 0, 0",
     ),
+    "calibration_label_rates": (
+        "tenant_id, action_type, outcome_type, window_ms, confidence_source, confidence_label,"
+        " record_set, n, positive_count, negative_count, ambiguous_count, expired_count,"
+        " last_settled_at, lineage, output_partition, output_offset",
+        "$2, $1::uuid::text, 'o', 1, 'unknown', 'high', 'all', 0, 0, 0, 0, 0, 'epoch', 0, 0, 0",
+    ),
     "calibration_bins": (
         "id, tenant_id, action_type, bin_index, bin_lower, bin_upper, created_at",
         "$1, $2, $1::uuid::text, 0, 0, .1, 'epoch'",
@@ -336,6 +342,34 @@ def test_the_schema_goes_up_and_down_and_up_again_leaving_nothing(database_url: 
     assert first == again
     assert len(first) > len(TABLES)
     assert revision == newest_revision()
+
+
+def test_going_back_before_labels_takes_what_has_no_number_and_keeps_the_rest(
+    database_url: str,
+) -> None:
+    columns, values = ROWS["outcome_records"]
+    word = values.replace(".5", "NULL")
+    statement = f"INSERT INTO tenant.outcome_records ({columns}) VALUES"
+
+    async def fill_and_count(fills: bool) -> tuple[int, bool]:
+        connection = await asyncpg.connect(url)
+        for value in (values, word) if fills else ():
+            await connection.execute(f"{statement} ({value})", uuid.uuid4(), TENANTS[0])
+        found = await connection.fetchrow(
+            "SELECT (SELECT count(*) FROM tenant.outcome_records), relforcerowsecurity"
+            " FROM pg_class WHERE oid = 'tenant.outcome_records'::regclass"
+        )
+        await connection.close()
+        return tuple(found)
+
+    with fresh(database_url) as url:
+        migrate(url)
+        assert asyncio.run(fill_and_count(True)) == (2, True)
+        downgrade(url, "0001")
+        kept = asyncio.run(fill_and_count(False))
+        migrate(url)
+
+        assert kept == asyncio.run(fill_and_count(False)) == (1, True)
 
 
 def test_workers_that_migrate_at_once_do_not_disturb_each_other(database_url: str) -> None:

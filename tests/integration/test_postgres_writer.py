@@ -16,6 +16,7 @@ import pytest
 
 from agents_topics.events import BinSums, CalibrationUpdate, Outcome
 from agents_topics.identifiers import conversation_state_id_of
+from agents_topics.label_rates import LabelCounts, LabelRate
 from agents_topics.topics import CALIBRATION_UPDATES, OUTCOMES
 from sinks.contract import OffsetMoved, SinkBusy
 from sinks.postgres import writer as writer_module
@@ -177,6 +178,7 @@ async def test_every_field_of_an_outcome_reaches_its_column(url: str, partition:
         "lineage": 0,
         "output_partition": partition,
         "output_offset": 5,
+        "confidence_label": None,
     }
 
 
@@ -328,6 +330,45 @@ async def test_calibration_bins_are_the_exact_sums_over_streams(url: str, partit
     brier = 1.13 - 2 * 0.8 + 1 + 2
     last = datetime(2026, 1, 5, 0, 0, 0, 1000, tzinfo=UTC)
     assert shown.rows == [("send_email", 7, 0.7, 0.8, 4, 3.0, 0.75, pytest.approx(brier), last)]
+
+
+async def test_labels_have_their_rates_beside_the_bins_and_in_none(
+    url: str, partition: int
+) -> None:
+    tenant = str(uuid.uuid4())
+    high = LabelRate(
+        tenant_id=tenant, action_type="send_email", outcome_type="email_engagement", window_ms=1,
+        confidence_source="judge", confidence_label='"high', last_settled_at_ms=START_MS,
+        all=LabelCounts(n=3, positive=2, negative=1, ambiguous=4),
+        lead=LabelCounts(expired=1),
+    )  # fmt: skip
+    old, word = replace(high, all=LabelCounts(n=1)), outcome(tenant_id=tenant)
+    word = replace(word, predicted_confidence=None, confidence_label="high")
+    async with PostgresWriter(url) as writer:
+        await writer.write(UPDATES, partition, 0, 3, numbered(0, old, update(tenant), high))
+        await writer.write(UPDATES, partition, 3, 4, numbered(3, high))
+        await writer.write(TOPIC, partition, 0, 1, numbered(0, word))
+    rates = await run_sql(
+        url,
+        "SELECT confidence_label, record_set, n, positive_count, negative_count, ambiguous_count,"
+        " expired_count, actual_rate, output_offset FROM tenant.calibration_label_rates"
+        f" WHERE tenant_id = '{tenant}' ORDER BY 2",
+    )
+    bins = await run_sql(
+        url, f"SELECT sum(sample_count) FROM tenant.calibration_bins WHERE tenant_id = '{tenant}'"
+    )
+    stated = await run_sql(
+        url,
+        "SELECT predicted_confidence, confidence_label FROM tenant.outcome_records"
+        f" WHERE tenant_id = '{tenant}'",
+    )
+
+    assert rates.rows == [
+        ('"high', "all", 3, 2, 1, 4, 0, pytest.approx(2 / 3), 3),
+        ('"high', "lead", 0, 0, 0, 0, 1, None, 3),
+    ]
+    assert bins.rows == [(2,)]
+    assert stated.rows == [(None, "high")]
 
 
 async def test_shared_action_ids_and_counts_are_of_a_tenant(url: str, partition: int) -> None:

@@ -249,9 +249,8 @@ async def test_letters_are_listed_mended_and_sent_again_once(bench):
     # r1 first came into a foreign partition, and its letter stands in the story beside it.
     (located,) = await outcomes_of_action(bench.url, "a1")
     policy = load_policy(bench.policy)
-    story = " ".join(
-        " ".join(story_lines(await gather(bench.connection, policy, [located]), 3_600_000)).split()
-    )
+    case = await gather(bench.connection, policy, [located])
+    story = " ".join(" ".join(story_lines(case, GRACE_MS)).split())
     assert "reply_received r1 (sent again after it was refused) is positive, and decides" in story
     assert "reply_received r1 counts for nothing: dead letter 1:0: wrong_partition" in story
     report = await audit_database(bench.connection, policy, bench.url, GRACE_MS)

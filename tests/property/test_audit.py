@@ -12,10 +12,10 @@ from agents_topics.identifiers import key_of
 from tables.outcome_resolver import OutcomeResolver
 from tests.ledger import IDLE, JOINED, START, Ledger
 from tests.property.test_outcome_resolver import (
-    GRACE,
     HOUR,
     POLICY,
     actions,
+    graces,
     interactions,
     interleave,
     logs,
@@ -28,10 +28,10 @@ DECODERS = dict(zip(JOINED, (Decoder(Action), Decoder(Interaction)), strict=True
 class Worker:
     """A resolver and the ledger that it writes; the broker's clock is told."""
 
-    def __init__(self, draw):
+    def __init__(self, draw, grace_ms):
         self.draw = draw
         self.ledger = Ledger(partition_count=1)
-        self.resolver = OutcomeResolver(0, POLICY, GRACE)
+        self.resolver = OutcomeResolver(0, POLICY, grace_ms)
         self.rows = {}
         self.now = START + 20 * HOUR
 
@@ -86,9 +86,9 @@ class Worker:
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.data(), logs(actions()), logs(interactions()))
-def test_the_audit_finds_no_fault_in_what_the_resolver_claims(data, left, right):
-    worker = Worker(data.draw)
+@given(st.data(), logs(actions()), logs(interactions()), graces)
+def test_the_audit_finds_no_fault_in_what_the_resolver_claims(data, left, right, grace_ms):
+    worker = Worker(data.draw, grace_ms)
     for topic, record in interleave(data.draw, left, right):
         worker.take(topic, record.event)
         match data.draw(st.sampled_from(["go on", "go on", "finish", "quiet", "jump", "restart"])):
@@ -107,7 +107,7 @@ def test_the_audit_finds_no_fault_in_what_the_resolver_claims(data, left, right)
         note for index, note in enumerate(notes) if index in kept or index == len(notes) - 1
     ]
 
-    report = worker.ledger.audit(POLICY)
+    report = worker.ledger.audit(POLICY, grace_ms)
 
     assert report.differences == []
     for topic in JOINED:

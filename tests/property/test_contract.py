@@ -30,7 +30,8 @@ COMMON = {
 WHOLE = {
     "agent-actions": COMMON
     | {"action_type": "send_email", "predicted_confidence": 0.5, "outcome_type": "o",
-       "confidence_source": "judge", "rep_id": "r", "cost_usd": 0.25, "latency_ms": 7},
+       "confidence_source": "judge", "confidence_label": "high", "rep_id": "r", "cost_usd": 0.25,
+       "latency_ms": 7},
     "agent-interactions": COMMON
     | {"kind": "human_label", "label": "positive", "channel": "mail", "contact_email": "a@b",
        "contact_name": "n", "persona_type": "p", "account_id": "x", "contact_id": "y"},

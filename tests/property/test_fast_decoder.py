@@ -67,6 +67,8 @@ def bodies(draw):
     body = GOOD | REQUIRED[kind]
     if kind is Interaction and draw(st.booleans()):
         body |= LABEL
+    if kind is Action and draw(st.booleans()):
+        body |= {"confidence_label": "high"}
     names = [*kind.__dataclass_fields__, "unknown"]
     body |= draw(st.dictionaries(st.sampled_from(names), odd_values, max_size=3))
     for name in draw(st.sets(st.sampled_from(names), max_size=1)):
@@ -126,6 +128,16 @@ def test_plain_events_never_take_the_slow_way(monkeypatch):
     for headers in ((), traced):
         decoded = decoder.decode(f"{TENANT}/c1".encode(), value, headers)
         assert decoded.event.metadata == {"a": [1, {"b": None}]}
+
+
+def test_a_word_for_a_confidence_never_takes_the_slow_way(monkeypatch):
+    decoder = FastDecoder(Action)
+    monkeypatch.setattr(decoder, "_slowly", None)
+    value = json.dumps(GOOD | {"action_type": "send_email", "confidence_label": "high"}).encode()
+
+    decoded = decoder.decode(f"{TENANT}/c1".encode(), value)
+
+    assert (decoded.event.predicted_confidence, decoded.event.confidence_label) == (None, "high")
 
 
 def test_an_event_is_the_same_plain_and_in_every_envelope():

@@ -17,13 +17,17 @@ from tests import oracle
 
 HOUR = 3_600_000
 START = 1_767_571_200_000
-GRACE = {"agent-actions": HOUR, "agent-interactions": HOUR}
+GRACES = [
+    {"agent-actions": actions_ms, "agent-interactions": interactions_ms}
+    for actions_ms, interactions_ms in ((HOUR, HOUR), (HOUR // 4, 5 * HOUR), (4 * HOUR, HOUR // 2))
+]
 LISTED, OWN_RULES, STRANGER = (tenant_id_of(name) for name in ("acme", "globex", "initech"))
 COMPARED = (
     "status", "score", "signal_source", "decided_by", "created_at_ms", "window_expires_at_ms",
     "settled_at_ms", "resolved_at_ms", "policy_version", "calibrates", "expired_counts",
-    "predicted_confidence", "is_lead",
+    "predicted_confidence", "confidence_label", "is_lead",
 )  # fmt: skip
+COUNTED = ("n", "positive", "negative", "ambiguous", "expired")
 
 POLICY = parse_policy(
     """
@@ -71,6 +75,7 @@ signals = [{ kind = "reply", means = "ambiguous" }, { kind = "stage", means = "p
 
 [[version]]
 effective_from = "2026-01-05T06:00:00Z"
+confidence_labels = ["high", "sure"]
 [[version.action_types.mail]]
 type = "reply"
 calibrates = true
@@ -80,6 +85,7 @@ signals = [{ kind = "reply", means = "positive" }, { kind = "bounce", means = "n
 """
 )
 
+graces = st.sampled_from(GRACES)
 tenants = st.sampled_from([*[LISTED] * 6, *[OWN_RULES] * 3, STRANGER])
 minutes = st.integers(0, 14 * 4).map(lambda quarter: START + quarter * HOUR // 4)
 stages = st.sampled_from(
@@ -89,15 +95,27 @@ conversations = st.sampled_from(["c1", "c2"])
 counts = st.one_of(st.none(), st.integers(0, 2))
 
 
+# A number, a word (the second version does not know "low", nor the first "sure"), or both.
+confidences = st.integers(0, 20).map(lambda twentieths: twentieths / 20)
+labels = st.sampled_from(["high", "high", "low", "sure"])
+stated = st.one_of(
+    st.tuples(confidences, st.none()),
+    st.tuples(st.none(), labels),
+    st.tuples(confidences, labels),
+)
+
+
 @st.composite
 def actions(draw):
+    confidence, label = draw(stated)
     return Action(
         event_id=f"a{draw(st.integers(0, 20))}",
         tenant_id=draw(tenants),
         conversation_id=draw(conversations),
         action_type=draw(st.sampled_from(["mail", "mail", "call", "unheard"])),
         outcome_type=draw(st.sampled_from([None, None, None, "reply", "deal"])),
-        predicted_confidence=draw(st.integers(0, 20)) / 20,
+        predicted_confidence=confidence,
+        confidence_label=label,
         occurred_at=to_timestamp(draw(minutes)),
         deal_stage=draw(stages),
         interaction_count=draw(counts),
@@ -186,7 +204,8 @@ def run(resolver, merged, cuts, restarts):
 
 def restored(old, rows):
     """A resolver from the changelog's rows, with the times and counts of the old one's progress."""
-    fresh = OutcomeResolver(0, POLICY, GRACE)
+    grace_ms = {topic: time.grace_ms for topic, time in old.times.topics.items()}
+    fresh = OutcomeResolver(0, POLICY, grace_ms)
     fresh.times, fresh.counts = old.times, old.counts
     for key, row in rows.items():
         fresh.restore(key, msgspec.msgpack.decode(row))
@@ -205,22 +224,24 @@ def interleave(draw, left, right):
     return merged
 
 
-def expected_of(left, right):
-    classes, admitted_actions, admitted_interactions = oracle.classify(POLICY, left, right, HOUR)
+def expected_of(left, right, grace_ms):
+    classes, admitted_actions, admitted_interactions = oracle.classify(
+        POLICY, left, right, grace_ms
+    )
     return classes, oracle.settle(POLICY, admitted_actions, admitted_interactions)
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.data(), logs(actions()), logs(interactions()))
+@given(st.data(), logs(actions()), logs(interactions()), graces)
 def test_what_settles_is_the_slow_law_whatever_the_interleaving_cuts_and_restores(
-    data, left, right
+    data, left, right, grace_ms
 ):
     merged = interleave(data.draw, left, right)
     cuts = data.draw(st.sets(st.integers(0, 28)))
     restarts = data.draw(st.sets(st.integers(0, 28), max_size=3))
 
-    classes, expected = expected_of(left, right)
-    settled, _, resolver = run(OutcomeResolver(0, POLICY, GRACE), merged, cuts, restarts)
+    classes, expected = expected_of(left, right, grace_ms)
+    settled, _, resolver = run(OutcomeResolver(0, POLICY, grace_ms), merged, cuts, restarts)
 
     assert {
         name: {field: getattr(outcome, field) for field in COMPARED}
@@ -235,8 +256,10 @@ def test_what_settles_is_the_slow_law_whatever_the_interleaving_cuts_and_restore
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.data(), logs(actions()), logs(interactions()))
-def test_bins_are_those_of_the_slow_law_whatever_the_partitions_and_their_order(data, left, right):
+@given(st.data(), logs(actions()), logs(interactions()), graces)
+def test_bins_and_labels_are_those_of_the_slow_law_whatever_the_partitions_and_their_order(
+    data, left, right, grace_ms
+):
     by_conversation = {}
     for topic, log in (("agent-actions", left), ("agent-interactions", right)):
         for record in log:
@@ -248,10 +271,10 @@ def test_bins_are_those_of_the_slow_law_whatever_the_partitions_and_their_order(
     for source, conversation in enumerate(("c1", "c2")):
         own = by_conversation.get(conversation, {})
         own_left, own_right = own.get("agent-actions", []), own.get("agent-interactions", [])
-        _, outcomes = expected_of(own_left, own_right)
+        _, outcomes = expected_of(own_left, own_right, grace_ms)
         expected.update(outcomes)
         settled, _, _ = run(
-            OutcomeResolver(source, POLICY, GRACE),
+            OutcomeResolver(source, POLICY, grace_ms),
             interleave(data.draw, own_left, own_right), set(), set(),
         )  # fmt: skip
         ordered = sorted(settled.values(), key=lambda o: o.settled_at_ms)
@@ -272,13 +295,20 @@ def test_bins_are_those_of_the_slow_law_whatever_the_partitions_and_their_order(
         }
         for (stream, index), held in calibrator.bins.items()
     } == oracle.bins(expected)
+    assert {
+        (tuple(stream), label): {
+            "all": [getattr(rate.all, name) for name in COUNTED],
+            "lead": [getattr(rate.lead, name) for name in COUNTED],
+        }
+        for (stream, label), rate in calibrator.labels.items()
+    } == oracle.label_rates(expected)
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.data(), logs(actions()), logs(interactions()))
-def test_outcomes_survive_json_both_ways(data, left, right):
+@given(st.data(), logs(actions()), logs(interactions()), graces)
+def test_outcomes_survive_json_both_ways(data, left, right, grace_ms):
     _, said, _ = run(
-        OutcomeResolver(0, POLICY, GRACE), interleave(data.draw, left, right), set(), set()
+        OutcomeResolver(0, POLICY, grace_ms), interleave(data.draw, left, right), set(), set()
     )
 
     for outcome in said.values():

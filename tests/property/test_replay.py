@@ -12,12 +12,12 @@ from tables.outcome_resolver import OutcomeResolver
 from tables.replay import TIMED_REASONS, Replay, target_of
 from tests import oracle
 from tests.property.test_outcome_resolver import (
-    GRACE,
     HOUR,
     POLICY,
     START,
     Record,
     actions,
+    graces,
     interactions,
     interleave,
     logs,
@@ -32,6 +32,7 @@ POISON = Malformed("json_invalid", "not JSON")
 class Live:
     """What workers have made of the sources: rows, the ledger, and where each task stands."""
 
+    grace_ms: dict
     sources: dict = field(default_factory=lambda: defaultdict(list))
     ledger: dict = field(default_factory=lambda: defaultdict(dict))
     settled: list = field(default_factory=list)
@@ -59,7 +60,9 @@ def lived(draw):
     merged = interleave(draw, left, right)
     jumps = draw(st.dictionaries(st.integers(0, 28), st.integers(-2, 16), max_size=3))
     cuts, poison = draw(st.sets(st.integers(0, 28))), draw(st.sets(st.integers(0, 28), max_size=2))
-    live = Live(tasks=[OutcomeResolver(n, POLICY, GRACE) for n in range(PARTITIONS)])
+    grace_ms = draw(graces)
+    tasks = [OutcomeResolver(n, POLICY, grace_ms) for n in range(PARTITIONS)]
+    live = Live(grace_ms, tasks=tasks)
     for index, (topic, logged) in enumerate(merged):
         decoded = decoded_of(logged.event)
         number = target_of(decoded.key, PARTITIONS)
@@ -94,8 +97,8 @@ def _finish(live, number):
 
 def replayed(draw, live, numbers, targets, as_of_ms):
     """The sources of some partitions in pieces of any size, in any order."""
-    sources = [(topic, number) for topic in GRACE for number in numbers]
-    replay = Replay(POLICY, GRACE, sources, live.ledger, targets=targets)
+    sources = [(topic, number) for topic in live.grace_ms for number in numbers]
+    replay = Replay(POLICY, live.grace_ms, sources, live.ledger, targets=targets)
     left = {source: list(live.sources[source]) for source in sources}
     settled = []
     while any(left.values()):
@@ -145,14 +148,15 @@ def test_partition_by_partition_as_each_task_stands_everything_is_as_live_has_it
 def test_on_time_nothing_is_late_whatever_the_order(data, left, right, targets):
     """As the slow law has it where the same records come in the order of their times."""
     sources = {("agent-actions", 0): left, ("agent-interactions", 0): right}
-    replay = Replay(POLICY, GRACE, list(sources), {}, judging="on_time", targets=targets)
+    forever = {topic: 10_000 * HOUR for topic, _ in sources}
+    replay = Replay(POLICY, forever, list(sources), {}, judging="on_time", targets=targets)
     for source, log in sources.items():
         records = [Record(r.offset, r.timestamp) for r in log]
         replay.take(source, records, [decoded_of(r.event) for r in log])
         list(replay.finish())
     settled = list(replay.end(START + 10_000 * HOUR))
 
-    _, admitted, answers = oracle.classify(POLICY, left, right, 10_000 * HOUR)
+    _, admitted, answers = oracle.classify(POLICY, left, right, forever)
     expected = oracle.settle(POLICY, admitted, answers)
     assert {
         (key_of(o.tenant_id, o.conversation_id), o.action_id, o.outcome_type): o.status
@@ -167,8 +171,8 @@ def test_a_tenants_replay_settles_that_tenants_rows_and_no_others(data, live):
     if not tenants:
         return
     wanted = frozenset(data.draw(st.sets(st.sampled_from(tenants), min_size=1)))
-    sources = [(topic, number) for topic in GRACE for number in range(PARTITIONS)]
-    replay = Replay(POLICY, GRACE, sources, live.ledger, tenants=wanted)
+    sources = [(topic, number) for topic in live.grace_ms for number in range(PARTITIONS)]
+    replay = Replay(POLICY, live.grace_ms, sources, live.ledger, tenants=wanted)
     for source in sources:
         pairs = live.sources[source]
         replay.take(source, [r for r, _ in pairs], [d for _, d in pairs])

@@ -1,6 +1,7 @@
 """`make simulate SEED=… SEEDS=…`: runs seeds on every core; a failing one is shortened and told."""
 
 import argparse
+import gc
 import os
 import sys
 import time
@@ -25,13 +26,19 @@ def _run(seed):
     return seed, is_exact(seed)
 
 
+def _tune():
+    """The cyclic collector takes a third of the time at its usual pace."""
+    gc.set_threshold(100_000, 20, 20)
+
+
 def _failing(seeds):
     """The seeds that fail, the first few of them."""
     failing, started_s = [], time.monotonic()
-    with Pool(os.cpu_count()) as pool:
+    with Pool(os.cpu_count(), _tune) as pool:
         for count, (seed, was_exact) in enumerate(pool.imap_unordered(_run, seeds, 10), 1):
             if not was_exact:
                 failing.append(seed)
+                print_line(f"seed {seed} fails")
             if len(failing) >= FAILURES_MAX:
                 break
             if count % TOLD_EVERY == 0 or count == len(seeds):

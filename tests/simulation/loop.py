@@ -6,10 +6,16 @@ does that got SIGSTOP, and runs them late when it goes on; one that is killed ne
 """
 
 import asyncio
-import contextlib
 import contextvars
 import heapq
 from collections import deque
+
+TURNS_MAX = 400_000
+"""A hundred times what a run takes."""
+
+
+class Endless(Exception):
+    """Something goes on and on, and no time passes that would end it."""
 
 
 class Process:
@@ -45,9 +51,12 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         """Runs a coroutine to its end, and of the processes as much as happens meanwhile."""
         asyncio._set_running_loop(self)
         try:
-            job = self.create_task(work)
+            job, turns = self.create_task(work), 0
             while not job.done():
                 self._turn()
+                turns += 1
+                if turns > TURNS_MAX:
+                    raise Endless(f"{TURNS_MAX:,} turns, at {self.now_s:.3f} s")
             return job.result()
         finally:
             asyncio._set_running_loop(None)
@@ -129,18 +138,17 @@ class VirtualLoop(asyncio.AbstractEventLoop):
 def end(loop, processes):
     """Every job of the processes ends, so that none is found unfinished and its clean-up run late.
 
-    What they still ask of the broker is no part of the run any more.
+    What they still ask of the broker is no part of the run any more. A cancellation may be lost
+    where something fails in the same turn, so it is asked for until all have ended.
     """
-    jobs = [job for process in processes for job in process.jobs if not job.done()]
     for process in processes:
         process.is_killed = False
         loop.go_on(process)
 
     async def ended():
-        for job in jobs:
-            job.cancel()
-        for job in jobs:
-            with contextlib.suppress(BaseException):
-                await job
+        while jobs := [job for process in processes for job in process.jobs if not job.done()]:
+            for job in jobs:
+                job.cancel()
+            await asyncio.sleep(0.1)
 
     loop.run(ended())

@@ -24,6 +24,7 @@ from tests.simulation.workload import BROKER_START, CONTROL, HOUR, PARTITIONS, P
 
 GRACE = {"agent-actions": HOUR, "agent-interactions": HOUR}
 IDLE_AFTER_MS = 10_000
+INPUTS = tuple(topic.name for topic in RESOLVER.reads)
 DRAIN_S_MAX = 120
 QUIET_S = 3
 FAILED = ("task_failed", "task_refused")
@@ -148,6 +149,9 @@ class World:
                 await self._drained()
             logs = workload.sent_in(phase)
             await asyncio.gather(*(self._send(at, records) for at, records in logs.items()))
+            # A clock record waits for what is stable: producers' transactions end before it.
+            while any(log.open for (topic, _), log in self.kafka.logs.items() if topic in INPUTS):
+                await asyncio.sleep(0.01)
         self._send_clocks(workload.ends_before_ms(len(workload.phases)))
         await self._drained()
         await asyncio.sleep(QUIET_S)

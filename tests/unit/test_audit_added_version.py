@@ -49,6 +49,20 @@ def test_a_type_that_every_version_knows_was_never_unknown():
     assert ("agent-actions[0]@1", "dead-letters") in [(one.what, one.where) for one in found]
 
 
+def test_the_letter_of_a_word_holds_where_the_version_can_have_been_added_later():
+    added = ADDED.replace("\n[[version.act", '\nconfidence_labels = ["certain"]\n[[version.act', 1)
+    policy = parse_policy(DEFAULT_POLICY_TOML + added.replace("fax", "send_email"))
+    it = Ledger()
+    it.action("a1", START, BROKER)
+    it.note(BROKER + 1, policy=[OLD])
+    it.action("a2", START + 2 * HOUR, BROKER + 2, "dead", confidence_label="certain")
+    it.log_ms[ACTIONS] = START
+    it.letter(ACTIONS, 1, "unknown_confidence_label")
+    it.note(BROKER + 3, policy=[OLD])
+
+    assert it.audit(policy).differences == []
+
+
 @pytest.mark.parametrize("reason", ["conflict", "unknown_outcome_type"])
 def test_another_reason_is_no_excuse(reason):
     it = ledger([OLD])

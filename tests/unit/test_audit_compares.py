@@ -8,16 +8,24 @@ import msgspec
 import pytest
 from aiokafka import ConsumerRecord
 
+from agents_topics.label_rates import LabelCounts, LabelRate
 from agents_topics.policy_file import load_policy
 from tests.ledger import ACTIONS, HOME, HOUR, INTERACTIONS, START, TENANT, body_of, key_of
 from trueup.audit.bins import bins_of, bins_of_changelog, bins_of_rows, compare_bins
 from trueup.audit.comparing import compare_changelog, compare_rows, compare_topic
 from trueup.audit.contract import read_event
+from trueup.audit.label_rates import (
+    compare_rates,
+    rates_of,
+    rates_of_changelog,
+    rates_of_rows,
+)
 from trueup.audit.reading import Log
 from trueup.audit.report import AuditReport
 from trueup.audit.settling import settle
 
-FACTS = ("status", "score", "signal_source", "decided_by", "is_lead", "policy_version")
+FACTS = ("status", "score", "signal_source", "decided_by", "is_lead", "policy_version",
+         "confidence_label")  # fmt: skip
 TIMES = ("created_at", "window_expires_at", "settled_at", "resolved_at")
 
 
@@ -199,3 +207,51 @@ def test_an_outcome_that_was_promoted_is_not_held_to_the_live_rules():
 
     assert in_postgres(with_first(1), settled) == []
     assert in_postgres(with_first(0), settled) != []
+
+
+def test_a_count_of_a_label_that_differs_is_named_wherever_it_is():
+    stream = (TENANT, "send_email", "email_engagement", 24 * HOUR, "judge")
+    outcome = {"calibrates": True, "confidence": None, "confidence_label": "high"}
+    outcome |= {"stream": stream, "expired_counts": False}
+    rates = rates_of(
+        outcome | {"status": status, "is_lead": is_lead}
+        for status, is_lead in (("positive", True), ("expired", False), ("ambiguous", False))
+    )
+    columns = ("tenant_id", "action_type", "outcome_type", "window_ms", "confidence_source")
+    named = dict(zip(columns, stream, strict=True)) | {"confidence_label": "high"}
+    counts = {"positive_count": 1, "negative_count": 0, "expired_count": 0, "ambiguous_count": 0}
+    lead = named | counts | {"record_set": "lead", "n": 1, "actual_rate": 1.0}
+    every = lead | {"record_set": "all", "expired_count": 1, "ambiguous_count": 1}
+    row = LabelRate(
+        **named,
+        all=LabelCounts(n=1, positive=1, ambiguous=1, expired=1),
+        lead=LabelCounts(n=1, positive=1),
+        last_settled_at_ms=START,
+    )
+
+    def differences(found):
+        report = AuditReport()
+        compare_rates(found, rates, "there", report)
+        return len(report.differences)
+
+    def kept(row):
+        return rates_of_changelog(log_of(msgspec.msgpack.encode(row), key=b"r/1"))
+
+    assert differences(rates_of_rows([every, lead])) == differences(kept(row)) == 0
+    for name in ("n", *counts):
+        assert differences(rates_of_rows([every | {name: 77}, lead])) == 1
+        other = copy.deepcopy(row)
+        setattr(other.lead, name.removesuffix("_count"), 77)
+        assert differences(kept(other)) == 1
+    assert differences(rates_of_rows([every | {"actual_rate": 0.5}, lead])) == 1
+    assert differences(rates_of_rows([every])) == 1
+    assert differences({}) == 2
+
+
+def test_a_number_enters_a_bin_and_a_label_alone_does_not():
+    outcome = {"calibrates": True, "status": "positive", "is_lead": False, "expired_counts": True}
+    outcome |= {"stream": ("t",), "confidence_label": "high"}
+    told = [outcome | {"confidence": 0.5}, outcome | {"confidence": None}]
+
+    assert set(bins_of(told)) == {(("t",), 5, "all")}
+    assert dict(rates_of(told)) == {(("t",), "high", "all"): {"positive": 1, "n": 1}}

@@ -148,6 +148,8 @@ def test_a_line_that_is_too_long_for_a_record_is_a_problem() -> None:
         ({"deal_stage": "handshake"}, "deal_stage", "must be 'prospecting', 'discovery'"),
         ({"conversation_id": "a\tb"}, "conversation_id", "must have no control characters"),
         ({"predicted_confidence": "0.8"}, "predicted_confidence", "must be a valid number"),
+        ({"predicted_confidence": None}, "predicted_confidence", "is missing: an action must"),
+        ({"confidence_label": ""}, "confidence_label", "string should have at least 1"),
         ({"predicted_confidence": float("nan")}, "", ""),
         ({"tenant_id": 7}, "tenant_id", "must be a valid string"),
     ],
@@ -231,6 +233,8 @@ def test_with_a_policy_what_it_does_not_know_is_found() -> None:
         line_of(an_action(action_type="send_fax")),
         line_of(an_action(outcome_type="meeting_outcome")),
         line_of(an_interaction(kind="reply_recieved")),
+        line_of(an_action(confidence_label="certain")),
+        line_of(an_action(confidence_label="low", predicted_confidence=None)),
     ]
 
     problems = list(check_lines(lines, None, load_policy(None)))
@@ -239,7 +243,9 @@ def test_with_a_policy_what_it_does_not_know_is_found() -> None:
         (1, "action_type", False),
         (2, "outcome_type", False),
         (3, "kind", True),
+        (4, "confidence_label", False),
     ]
+    assert problems[3].reason == "the policy does not know 'certain', only high, medium, low"
     assert problems[2].reason.endswith("did you mean 'reply_received'?")
 
 

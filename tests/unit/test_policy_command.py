@@ -16,9 +16,8 @@ window_hours = 48
 attribution = "last"
 signals = [{ kind = "reply_received", means = "positive" }]
 """
-LATER = DEFAULT_POLICY_TOML.replace(
-    "[[version]]", '[[version]]\neffective_from = "2026-02-01T00:00:00Z"'
-)
+BEGIN = '[[version]]\neffective_from = "2026-02-01T00:00:00Z"'
+LATER = DEFAULT_POLICY_TOML.replace("[[version]]", BEGIN)
 
 
 @pytest.fixture
@@ -76,6 +75,19 @@ def test_diff_names_what_has_changed(policy):
     assert lines[1].endswith("send_email.email_engagement.window_hours: 48 -> 36")
     assert lines[2:] == ["+ the version from 2026-02-01T00:00:00Z on"]
     assert policy("diff", "old.toml", "--against", "old.toml") == (0, ["Nothing differs."])
+
+
+def test_own_words_for_a_confidence_are_shown_and_compared(policy, tmp_path):
+    worded = DEFAULT_POLICY_TOML.replace(
+        "[[version]]", '[[version]]\nconfidence_labels = ["prototype", "sure"]'
+    )
+    (tmp_path / "plain.toml").write_text(DEFAULT_POLICY_TOML)
+    (tmp_path / "worded.toml").write_text(worded)
+
+    assert policy("show", "worded.toml")[1][1] == "  words for a confidence: prototype, sure"
+    assert policy("diff", "worded.toml", "--against", "plain.toml")[1] == [
+        "~ the version from the beginning", "    + confidence_labels = prototype, sure",
+    ]  # fmt: skip
 
 
 def test_check_says_that_a_file_is_good(policy):

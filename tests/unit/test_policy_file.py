@@ -46,6 +46,7 @@ signals = []
 
 [[version]]
 effective_from = "2026-02-01T00:00:00Z"
+confidence_labels = ["sure", "unsure"]
 
 [[version.action_types.send]]
 type = "reply"
@@ -79,6 +80,15 @@ def test_a_confidence_has_the_source_that_its_event_states_or_the_policys():
     assert version.source_of("send", "unknown") == "logprob"
     assert version.source_of("send", "judge") == "judge"
     assert version.source_of("call", "unknown") == "unknown"
+
+
+def test_the_words_for_a_confidence_are_high_medium_and_low_or_the_versions_own():
+    first, second = parse_policy(RULES).versions
+
+    assert first.confidence_labels == ("high", "medium", "low")
+    assert second.confidence_labels == ("sure", "unsure")
+    assert '"confidence_labels":["sure","unsure"]' in second.content
+    assert "confidence_labels" not in first.content
 
 
 def test_targets_and_first_thresholds_are_70_percent_unless_said():
@@ -139,8 +149,12 @@ def test_the_default_policy_is_what_it_was():
         ("[[version]]\n\n", '[[version]]\neffective_from = "2026-01-01T00:00:00Z"\n',
          "line 8: the first version is in force from the beginning"),
         ('"answer"\ncalibrates = true', '"answer"', "line 26: call: exactly one outcome type"),
-        ("window_hours = 12", "window_hours = 12 hours", "not TOML: .*line 39"),
+        ("window_hours = 12", "window_hours = 12 hours", "not TOML: .*line 40"),
         ("target_success = 0.9", "target_success = 90", "line 30: .*less than or equal to 1"),
+        ('"sure", "unsure"', "", "line 35: version.1.confidence_labels: .*at least 1"),
+        ('"sure", "unsure"', '"sure", "sure"', "line 35: confidence_labels lists 'sure' twice"),
+        ('"sure", "unsure"', '"sure/unsure"', "line 35: version.1.confidence_labels.0: .*pattern"),
+        ('["sure", "unsure"]', '"sure"', "line 35: version.1.confidence_labels: .*valid tuple"),
     ],
 )  # fmt: skip
 def test_a_bad_file_is_refused_with_line_and_reason(old, new, told):

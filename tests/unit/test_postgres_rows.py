@@ -16,6 +16,7 @@ from sinks.postgres.migrate import print_sql
 from sinks.postgres.rows import OUTCOME_COLUMNS, display_bin_id, last_outcomes, outcome_row
 from sinks.postgres.schema import (
     CalibrationBinModel,
+    CalibrationLabelRateModel,
     CalibrationStreamBinModel,
     OutcomeRecordModel,
     SinkOffsetModel,
@@ -26,6 +27,7 @@ from sinks.postgres.schema import (
 WRITTEN = (
     (statements.OUTCOMES, OutcomeRecordModel),
     (statements.STREAM_BINS, CalibrationStreamBinModel),
+    (statements.LABEL_RATES, CalibrationLabelRateModel),
 )
 TENANT = "a47951f0-e4ec-5f4c-8d0b-bc4430f8fee5"
 
@@ -66,10 +68,11 @@ def test_what_is_written_is_the_schemas_table(
     assert staged.keys == tuple(table.primary_key.columns.keys())
 
 
-def test_the_rows_of_a_stream_bin_are_in_the_schemas_order() -> None:
-    assert statements.STREAM_BINS.columns == tuple(
-        table_of(CalibrationStreamBinModel).columns.keys()
-    )
+@pytest.mark.parametrize(("staged", "model"), WRITTEN[1:])
+def test_the_rows_of_calibration_are_in_the_schemas_order(
+    staged: statements.Staged, model: type[TenantBase]
+) -> None:
+    assert staged.columns == tuple(table_of(model).columns.keys())
 
 
 def test_the_statements_that_are_written_out_name_what_the_schema_has() -> None:

@@ -1,10 +1,13 @@
 """Whether a record is a copy does not depend on whether the first one is logged yet."""
 
+from pathlib import Path
+
 import pytest
 
 from agents_topics.codec import Decoder
 from agents_topics.events import Action
-from tables.remembered_ids import RememberedIds
+from streams.fast_decoder import FastDecoder
+from tables.remembered_ids import RememberedIds, fingerprint
 from tests.ledger import HOME, HOUR, START, body_of, key_of
 
 
@@ -25,3 +28,21 @@ def test_a_copy_is_told_from_another_body_before_and_after_it_is_logged(other, i
         ids.finish(START, {})
 
     assert ids.is_copy(("k", "a1"), event_of(other), START) is is_copy
+
+
+@pytest.mark.parametrize(
+    ("name", "told"), [("minimal", "39655f4300e29b2d"), ("full", "b576d6f130d9524c")]
+)
+def test_a_copy_is_a_copy_of_what_an_earlier_release_has_remembered(name, told):
+    events = Path(__file__).parents[1] / "fixtures" / "events" / "v1"
+    key = b"a47951f0-e4ec-5f4c-8d0b-bc4430f8fee5/deal-1"
+    value = (events / f"agent-actions.{name}.json").read_bytes()
+
+    for decoder in (Decoder(Action), FastDecoder(Action)):
+        assert fingerprint(decoder.decode(key, value).event) == told
+
+
+def test_a_label_in_the_metadata_is_another_body():
+    inside, outside = event_of({"confidence_label": None}), event_of({})
+
+    assert fingerprint(inside) != fingerprint(outside)

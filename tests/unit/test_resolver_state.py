@@ -1,8 +1,10 @@
 """What a resolver keeps in its changelog is all that it knows: small cases, written out."""
 
+import msgspec
 import pytest
 
 from tables.outcome_resolver import SETTLED_PER_STEP_MAX
+from tables.stream_times import NEVER_MS
 from tests.resolver_task import HOUR, INTERACTIONS, START, Task, action, stage
 
 
@@ -82,3 +84,41 @@ def test_what_can_concern_no_action_is_counted_unmatched(hours, fields, unmatche
     task.settle()
 
     assert task.resolver.counts["interactions", "unmatched"] == unmatched
+
+
+@pytest.mark.parametrize("is_restarted", [False, True])
+def test_a_word_for_a_confidence_is_kept_until_the_outcome_settles(is_restarted):
+    task = Task()
+    task.step(action(0, action_id="a", predicted_confidence=None, confidence_label="high"))
+    task.step(action(1, action_id="b", confidence_label="low"))
+    if is_restarted:
+        task.restart()
+
+    settled = {o.action_id: (o.predicted_confidence, o.confidence_label) for o in task.settle()}
+
+    assert settled == {"a": (None, "high"), "b": (0.5, "low")}
+
+
+def test_an_open_action_that_an_earlier_release_has_logged_is_taken_up():
+    task = Task()
+    task.step(action(0, action_id="a"))
+    ((key, row),) = [(key, row) for key, row in task.rows.items() if key.startswith(b"a/")]
+    *fields, label, outcomes = msgspec.msgpack.decode(row)
+    assert label is None
+    task.rows[key] = msgspec.msgpack.encode([*fields, outcomes])
+    task.restart()
+
+    (outcome,) = task.settle()
+
+    assert (outcome.predicted_confidence, outcome.confidence_label) == (0.5, None)
+
+
+def test_a_word_that_the_version_of_the_actions_time_does_not_know_is_refused_and_moves_no_time():
+    task = Task()
+    stated = {"predicted_confidence": None, "confidence_label": "certain"}
+
+    (refused,) = task.step(action(5, **stated)).refused
+
+    assert refused.reason == "unknown_confidence_label"
+    assert "'certain'" in refused.detail
+    assert task.resolver.times.first_ms == NEVER_MS

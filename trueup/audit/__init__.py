@@ -3,7 +3,8 @@
 It shares nothing with the product's core: it reads whole logs into lists and applies the rules of
 docs/semantics.md the slow way. `audit_logs` below is the flow: put each record into one class,
 holding the late ledger and the dead letters to what they claim; settle what was admitted; compare
-outcomes and bins with the topic `outcomes`, the changelogs and Postgres. Every difference is named.
+outcomes, bins and labels with the topic `outcomes`, the changelogs and Postgres. Every difference
+is named.
 """
 
 from collections import Counter
@@ -15,6 +16,13 @@ from agents_topics.policy import Policy
 from trueup.audit.admission import classify
 from trueup.audit.bins import BIN_SQL, bins_of, bins_of_changelog, bins_of_rows, compare_bins
 from trueup.audit.comparing import OUTCOME_SQL, compare_changelog, compare_rows, compare_topic
+from trueup.audit.label_rates import (
+    RATE_SQL,
+    compare_rates,
+    rates_of,
+    rates_of_changelog,
+    rates_of_rows,
+)
 from trueup.audit.progress import NEVER_MS, notes_of
 from trueup.audit.reading import (
     ACTIONS,
@@ -74,7 +82,10 @@ async def audit_logs(
         if own
     ]
     entered_ms = min(promised, default=NEVER_MS)
-    bins = bins_of(o for o in settled.values() if o["settled_at"] <= entered_ms)
+    entered = [o for o in settled.values() if o["settled_at"] <= entered_ms]
+    bins, rates = bins_of(entered), rates_of(entered)
     compare_bins(bins_of_rows(await fetch_rows(BIN_SQL)), bins, "Postgres", report)
     compare_bins(bins_of_changelog(logs[CALIBRATOR_CHANGELOG]), bins, "changelog", report)
+    compare_rates(rates_of_rows(await fetch_rows(RATE_SQL)), rates, "Postgres", report)
+    compare_rates(rates_of_changelog(logs[CALIBRATOR_CHANGELOG]), rates, "changelog", report)
     return report

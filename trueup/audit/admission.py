@@ -11,13 +11,14 @@ from collections.abc import Mapping, Sequence
 from aiokafka import ConsumerRecord
 
 from agents_topics.events import Action
+from agents_topics.policy import PolicyVersion
 from trueup.audit.claims import Claims, check_letter, read_claims, told
 from trueup.audit.contract import Broken, Event, read_clock, read_event
 from trueup.audit.judging import Judge, Read
 from trueup.audit.partitioning import partition_of
 from trueup.audit.progress import NOTHING, Note
 from trueup.audit.reading import CONTROL, DEAD_LETTERS, EMPTY, JOINED, LATE_EVENTS, Log, Logs
-from trueup.audit.remembering import Remembered, Spans, rules_of
+from trueup.audit.remembering import Remembered, Spans
 from trueup.audit.report import AuditReport
 from trueup.audit.rules import Rules
 from trueup.audit.times import Clocks, First, TopicTime
@@ -129,30 +130,33 @@ def _first_step(
         return Broken("unknown_tenant")
     if event.at > record.timestamp + FUTURE_MS_MAX:
         return Broken("future")
-    if isinstance(body, Action) and not rules_of(event, rules.policy):
-        return Broken(_unknown(body))
+    if isinstance(body, Action):
+        refused = _refused_by(rules.policy.version_at(event.at), body)
+        return Broken(refused) if refused else event
     return event
 
 
-def _unknown(action: Action) -> str:
-    return "unknown_outcome_type" if action.outcome_type else "unknown_action_type"
+def _refused_by(version: PolicyVersion, action: Action) -> str | None:
+    """What a policy version does not know of an action."""
+    if not version.rules_of(action.tenant_id, action.action_type, action.outcome_type):
+        return "unknown_outcome_type" if action.outcome_type else "unknown_action_type"
+    if action.confidence_label not in (None, *version.confidence_labels):
+        return "unknown_confidence_label"
+    return None
 
 
 def _unknown_then(event: Event, claimed: str, before: Note, rules: Rules) -> Event | Broken:
-    """A version may have been added since: its type was unknown to a file that lacked it.
+    """A version may have been added since: its words were unknown to a file that lacked it.
 
     A refused record moves no time, so the version that knows it may begin before it. That the file
     had the version is sure once a note lists it; before that, what a letter says can be.
     """
     body, versions = event.body, rules.policy.versions
-    if not isinstance(body, Action) or claimed != _unknown(body):
+    if not isinstance(body, Action) or not claimed.startswith("unknown_"):
         return event
     in_force = versions.index(rules.policy.version_at(event.at))
     begun = max((n for n, v in enumerate(versions) if v.digest in before.policy), default=0)
-    lacked = any(
-        not version.rules_of(body.tenant_id, body.action_type, body.outcome_type)
-        for version in versions[begun:in_force]
-    )
+    lacked = any(_refused_by(version, body) == claimed for version in versions[begun:in_force])
     return Broken(claimed) if lacked else event
 
 

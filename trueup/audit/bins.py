@@ -21,7 +21,7 @@ def bins_of(outcomes: Iterable[dict[str, Any]]) -> dict[Any, list[int]]:
     """Sums by (stream, bin, set) in millionths."""
     bins: dict[Any, list[int]] = {}
     for outcome in outcomes:
-        if not outcome["calibrates"]:
+        if not outcome["calibrates"] or outcome["confidence"] is None:
             continue
         p = int(outcome["confidence"] * 1_000_000 + 0.5)
         y = {"positive": 1, "negative": 0}.get(outcome["status"])

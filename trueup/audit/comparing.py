@@ -15,12 +15,13 @@ from trueup.audit.settling import Name
 
 OUTCOME_SQL = """
     SELECT id::text, tenant_id::text, conversation_id, action_id, outcome_type, outcome_status,
-           outcome_score, signal_source, decided_by, is_lead, policy_version,
+           outcome_score, signal_source, decided_by, is_lead, policy_version, confidence_label,
            created_at, window_expires_at, settled_at, resolved_at, lineage
     FROM tenant.outcome_records WHERE is_settled
 """
 _FIELDS = ("status", "score", "signal_source", "decided_by", "is_lead", "policy_version",
-           "created_at", "window_expires_at", "settled_at", "resolved_at")  # fmt: skip
+           "confidence_label", "created_at", "window_expires_at", "settled_at",
+           "resolved_at")  # fmt: skip
 
 
 def _compare(

@@ -45,7 +45,7 @@ class Broken:
 _REASONS = frozenset(
     ("empty", "envelope", "json_invalid", "rule", "time", "no_key", "key", "metadata", "nul",
      "wrong_partition", "unknown_tenant", "future", "unknown_action_type", "unknown_outcome_type",
-     "conflict", "conversation_full")
+     "unknown_confidence_label", "conflict", "conversation_full")
 )  # fmt: skip
 
 
@@ -95,8 +95,9 @@ _SOURCE = _word("self_report", "logprob", "classifier", "agreement", "judge", "h
 _EVENTS: dict[str, tuple[type[Any], dict[str, Check], dict[str, Check]]] = {
     "agent-actions": (
         Action,
-        {**_REQUIRED, "action_type": _NAME, "predicted_confidence": _number(1)},
-        {**_OPTIONAL, "outcome_type": _NAME, "rep_id": _ID, "agent_id": _ID, "agent_version": _ID,
+        {**_REQUIRED, "action_type": _NAME},
+        {**_OPTIONAL, "predicted_confidence": _number(1), "confidence_label": _NAME,
+         "outcome_type": _NAME, "rep_id": _ID, "agent_id": _ID, "agent_version": _ID,
          "model": _ID, "cost_usd": _number(1e12), "latency_ms": _number(1e12)},
     ),
     "agent-interactions": (
@@ -135,6 +136,8 @@ def read_event(
         document = document["data"]
     event_type, required, optional = _EVENTS[topic]
     if type(document) is not dict or not _keeps(document, required, optional):
+        return Broken("field")
+    if topic == "agent-actions" and not _says_how_sure(document):
         return Broken("field")
     if not _fits_together(topic, document):
         return Broken("rule")
@@ -202,9 +205,15 @@ def _keeps(
         all(name in document and check(document[name]) for name, check in required.items())
         and all(document.get(name) is None or check(document[name])
                 for name, check in optional.items())
-        and ("predicted_confidence" not in required
+        and ("action_type" not in required
              or _SOURCE(document.get("confidence_source", "unknown")))
     )  # fmt: skip
+
+
+def _says_how_sure(action: dict[str, Any]) -> bool:
+    """Whether an action has a number or a label for its confidence."""
+    stated = (action.get("predicted_confidence"), action.get("confidence_label"))
+    return any(value is not None for value in stated)
 
 
 def _is_envelope(document: dict[str, Any]) -> bool:

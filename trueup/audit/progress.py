@@ -1,12 +1,12 @@
 """What a task notes about itself under `p` of its changelog, with the broker's time of the note.
 
 Of a note only these are read: the next offsets, the topics' times (log, pushed), the policy
-versions that had begun, the counts by class and, from a calibrator, its promises. Compaction keeps
-the last note, and some before it.
+versions that had begun, the graces, the counts by class and, from a calibrator, its promises.
+Compaction keeps the last note, and some before it.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -21,6 +21,7 @@ class _Row(msgspec.Struct):
     counts: dict[str, int] = {}
     promises: dict[int, int] = {}
     policy: list[str] = []
+    grace_ms: dict[str, int] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,7 @@ class Note:
     counts: Mapping[str, int]
     promises: Mapping[int, int]
     policy: Sequence[str] = ()
+    grace_ms: Mapping[str, int] = field(default_factory=dict)
 
     def log_ms(self, topic: str) -> int:
         """The greatest capped time seen in a topic."""
@@ -60,7 +62,15 @@ def notes_of(changelog: Logs) -> dict[int, list[Note]]:
     decode = msgspec.msgpack.Decoder(_Row, strict=False).decode
     return {
         partition: [
-            Note(record.timestamp, row.offsets, row.times, row.counts, row.promises, row.policy)
+            Note(
+                record.timestamp,
+                row.offsets,
+                row.times,
+                row.counts,
+                row.promises,
+                row.policy,
+                row.grace_ms,
+            )
             for record in log.records
             if record.key == b"p"
             for row in [decode(record.value)]

@@ -69,6 +69,7 @@ def _decide(
         "calibrates": rule.calibrates,
         "expired_counts": rule.confidence_means == "success_in_window",
         "confidence": event.predicted_confidence,
+        "confidence_label": event.confidence_label,
         "stream": (event.tenant_id, event.action_type, rule.type, rule.window_hours * HOUR_MS,
                    event.confidence_source),
     }  # fmt: skip

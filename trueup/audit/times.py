@@ -131,6 +131,9 @@ class TopicTime:
         """The log has ended: the notes that are left are held to it."""
         for note in self._notes[self._next :]:
             self._pass(note)
+        held_ms = self.before.grace_ms.get(self._topic, self._grace_ms)
+        if held_ms != self._grace_ms:
+            self._differ("grace", self._grace_ms, held_ms)
 
     def _applied(self, note: Note) -> int:
         return note.offsets.get(self._topic, 0)

@@ -41,7 +41,7 @@ def command(
     else:
         path = readable(file)
         emitted = asyncio.run(emit_file(connection, path, report, topic=topic, policy=policy))
-    settled_at = settle_time(emitted, policy, settings.grace_s * 1000) if settle else None
+    settled_at = settle_time(emitted, policy, settings.grace_ms_max) if settle else None
     until = settled_at and to_timestamp(min(settled_at, time.time_ns() // 1_000_000))
     if until:
         asyncio.run(send_clock(connection, until, settings.partitions))

@@ -48,7 +48,7 @@ def command(
     if as_json:
         print_json(story_as_json(case))
     else:
-        print_line("\n".join(story_lines(case, max(settings.grace_ms.values()))))
+        print_line("\n".join(story_lines(case, settings.grace_ms)))
 
 
 async def _nearby(

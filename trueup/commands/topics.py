@@ -38,7 +38,7 @@ def create(replication: Replication = None) -> None:
 def check() -> None:
     """What a worker would stumble over; exit 3 if anything. Warnings stop nobody."""
     settings = read_settings()
-    longest_ms = load_policy(settings.policy).settle_after_ms_max + settings.grace_s * 1000
+    longest_ms = load_policy(settings.policy).settle_after_ms_max + settings.grace_ms_max
     problems = asyncio.run(check_topics(connection_here(), settings.partitions, longest_ms))
     for problem in problems:
         warning = " (warning)" if problem.is_warning else ""
