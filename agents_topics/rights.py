@@ -121,6 +121,14 @@ def _explain() -> Iterator[Right]:
     yield Right("group", GROUP, "Describe")
 
 
+def _replay() -> Iterator[Right]:
+    """Reads; writes to Postgres alone. A history's own topics are to be allowed beside these."""
+    kept = (topics.LATE_EVENTS, topics.DEAD_LETTERS, topics.POLICIES, topics.RESOLVER_CHANGELOG)
+    yield from _topics("Read", (topics.AGENT_ACTIONS, topics.AGENT_INTERACTIONS, *kept))
+    yield from _topics("Describe", (topics.OUTCOMES, topics.CALIBRATION_UPDATES))
+    yield Right("group", GROUP, "Describe")
+
+
 def _dead_letters() -> Iterator[Right]:
     yield from _topics("Read", (*RESOLVER.reads, topics.DEAD_LETTERS, topics.REDRIVEN_LETTERS))
 
@@ -189,6 +197,7 @@ _NEEDS: dict[str, Callable[[], Iterator[Right]]] = {
     "audit": _audit,
     "policy": _policy,
     "explain": _explain,
+    "replay": _replay,
     "dead-letters": _dead_letters,
     "dead-letters-redrive": _redrive,
     "doctor": _doctor,

@@ -5,7 +5,7 @@ from aiokafka import ConsumerRecord
 from agents_topics import letters
 from agents_topics.letters import place_of
 from streams.transactions import Out
-from tables.outcome_resolver import Refused
+from tables.resolver_step import Refused
 
 VALUE_BYTES_MAX = 1_000_000
 HEADER_BYTES_MAX = 16_384

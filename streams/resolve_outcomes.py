@@ -32,8 +32,8 @@ from tables.outcome_resolver import (
     FUTURE_MS_MAX,
     JOINED,
     OutcomeResolver,
-    Step,
 )
+from tables.resolver_step import Step
 from tables.stream_times import NEVER_MS, TopicTime
 
 PROMISE_S = 1.0

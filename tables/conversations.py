@@ -81,9 +81,9 @@ class Conversations:
         """Drops interactions and settled actions that no open action needs."""
         actions, interactions = conversation.actions, conversation.interactions
         first_ms = min([a.at_ms for a in actions.values() if a.open_count], default=None)
-        for action in list(actions.values()):
+        for name, action in list(actions.items()):
             if not action.open_count and (first_ms is None or action.end_ms <= first_ms):
-                del actions[action.action_id]
+                del actions[name]
                 action.is_dropped = True
                 if action.is_logged:
                     changes[action_key(action)] = None

@@ -3,7 +3,7 @@
 from sys import intern
 
 from agents_topics.events import Action, Interaction
-from agents_topics.policy import OutcomeRule, PolicyVersion
+from agents_topics.policy import HUMAN_LABEL, OutcomeRule, PolicyVersion
 from tables.outcome_join import Conversation, HeldAction, HeldInteraction, OpenOutcome
 from tables.outcome_record import carried_of, unpublished
 
@@ -42,3 +42,12 @@ def _label_score_of(event: Interaction) -> float | None:
     """The score that a label brings along."""
     score = event.metadata.get("score") if event.metadata else None
     return float(score) if isinstance(score, int | float) else None
+
+
+def meets(held: HeldInteraction, action: HeldAction) -> bool:
+    """Whether the interaction lies in the action's time and may concern it; a label is of one."""
+    if held.action_id is None:
+        is_about = held.kind != HUMAN_LABEL
+    else:
+        is_about = held.action_id == action.action_id
+    return is_about and action.at_ms <= held.at_ms < action.settle_ms

@@ -13,24 +13,23 @@ differs; a conversation that is full -> dead letter; else admitted.
 """
 
 import heapq
+import sys
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
 
 from agents_topics.codec import Decoded, Malformed
 from agents_topics.events import Action, Interaction, LateEvent, Outcome
-from agents_topics.policy import HUMAN_LABEL, OutcomeRule, Policy, PolicyVersion
+from agents_topics.policy import OutcomeRule, Policy, PolicyVersion
 from agents_topics.topics import AGENT_ACTIONS, AGENT_INTERACTIONS
 from tables.conversations import Conversations
-from tables.holding import held_action, held_interaction
+from tables.holding import held_action, held_interaction, meets
 from tables.label_delay import LabelDelay
 from tables.lead_marks import LeadMarks
 from tables.outcome_join import (
     PENDING,
     Conversation,
     HeldAction,
-    HeldInteraction,
     OpenOutcome,
     Verdict,
     decide,
@@ -42,7 +41,8 @@ from tables.resolver_rows import (
     action_of,
     interaction_of,
 )
-from tables.stream_times import StreamTimes, TopicTime
+from tables.resolver_step import LogRecord, Refused, Step
+from tables.stream_times import NEVER_MS, StreamTimes, TopicTime
 from tables.window_tiers import check_of
 
 FUTURE_MS_MAX = 600_000
@@ -55,40 +55,11 @@ _NO_RULES: tuple[OutcomeRule, ...] = ()
 ACTIONS, INTERACTIONS = AGENT_ACTIONS.name, AGENT_INTERACTIONS.name
 JOINED = (ACTIONS, INTERACTIONS)
 
-
-class LogRecord(Protocol):
-    """What the core needs of a record: where it stands and when the broker took it."""
-
-    @property
-    def offset(self) -> int:
-        """Its offset."""
-        ...
-
-    @property
-    def timestamp(self) -> int:
-        """The broker's timestamp in milliseconds."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """A record that becomes a dead letter, with its reason."""
-
-    topic: str
-    record: LogRecord
-    reason: str
-    detail: str
-
-
-@dataclass(slots=True)
-class Step:
-    """What a step wants written, all of it in one transaction."""
-
-    outcomes: list[Outcome] = field(default_factory=list)
-    late: list[LateEvent] = field(default_factory=list)
-    refused: list[Refused] = field(default_factory=list)
-    changes: dict[bytes, Any] = field(default_factory=dict)
-    """Changelog: key -> row, or None where the key is deleted."""
+Judging = Literal["live", "on_time", "recorded"]
+"""What decides on lateness. `live`: the topics' times, as records move them. `on_time`: nothing is
+late; whoever calls moves the times. `recorded`: likewise, and what a ledger has refused does not
+come, so that an id which comes again with another body had been forgotten by then.
+"""
 
 
 class OutcomeResolver:
@@ -98,10 +69,20 @@ class OutcomeResolver:
         partition: Its number.
         policy: Every version of the rules.
         grace_ms: By joined topic: how far behind the topic's time a record may be.
+        judging: What decides on lateness; a worker is `live`, a replay may not be.
     """
 
-    def __init__(self, partition: int, policy: Policy, grace_ms: dict[str, int]) -> None:
+    def __init__(
+        self,
+        partition: int,
+        policy: Policy,
+        grace_ms: dict[str, int],
+        judging: Judging = "live",
+    ) -> None:
         self.partition = partition
+        self._judging = judging
+        # Where times stand still much is held that a worker has settled and forgotten.
+        self._held_max = HELD_PER_CONVERSATION_MAX if judging == "live" else sys.maxsize
         self.policy = policy
         self.times = StreamTimes({topic: TopicTime(grace_ms[topic]) for topic in JOINED})
         self.counts: dict[tuple[str, str], int] = defaultdict(int)
@@ -121,6 +102,7 @@ class OutcomeResolver:
     ) -> None:
         """Decides once what each record of a topic is, in log order, and takes in the admitted."""
         is_action, policy, times, ids = topic == ACTIONS, self.policy, self.times, self._ids[topic]
+        is_live = self._judging == "live"
         time, held_ids, listed = times.topics[topic], ids.held, policy.listed_tenants
         conversations = self._conversations
         grace_ms, admitted, ignored = time.grace_ms, 0, 0
@@ -140,15 +122,14 @@ class OutcomeResolver:
             if is_action:
                 version = policy.version_at(at_ms)
                 rules = version.rules_of(event.tenant_id, event.action_type, event.outcome_type)
-                if not rules:
-                    self._refuse_type(record, event)
+                is_told = not rules or event.confidence_label is not None
+                if is_told and (unknown := _unknown_word(event, version, rules)):
+                    self.refuse(ACTIONS, record, *unknown)
                     continue
-                label = event.confidence_label
-                if label is not None and label not in version.confidence_labels:
-                    self._refuse_label(record, event)
-                    continue
-            log_ms, pushed_ms = time.log_ms, time.pushed_ms
-            times.on_record(time, at_ms, broker_ms)
+            log_ms = pushed_ms = NEVER_MS
+            if is_live:
+                log_ms, pushed_ms = time.log_ms, time.pushed_ms
+                times.on_record(time, at_ms, broker_ms)
             if at_ms + grace_ms <= log_ms:
                 self._late(topic, record, one, "behind", log_ms)
                 continue
@@ -206,15 +187,6 @@ class OutcomeResolver:
         self._step.refused.append(Refused(topic, record, reason, detail))
         self.counts[topic, "dead"] += 1
 
-    def _refuse_type(self, record: LogRecord, event: Action) -> None:
-        reason = "unknown_outcome_type" if event.outcome_type else "unknown_action_type"
-        named = event.outcome_type or event.action_type
-        self.refuse(ACTIONS, record, reason, f"the policy does not know {named!r}")
-
-    def _refuse_label(self, record: LogRecord, event: Action) -> None:
-        detail = f"the policy does not know {event.confidence_label!r} as a confidence"
-        self.refuse(ACTIONS, record, "unknown_confidence_label", detail)
-
     def _is_copy(
         self, topic: str, record: LogRecord, seen: Id, event: Any, log_ms: int, pushed_ms: int
     ) -> bool:
@@ -222,6 +194,8 @@ class OutcomeResolver:
         is_copy = self._ids[topic].is_copy(seen, event, max(log_ms, pushed_ms))
         if is_copy:
             self.counts[topic, "duplicate"] += 1
+        elif is_copy is False and self._judging == "recorded":
+            return False
         elif is_copy is False:
             self.refuse(topic, record, "conflict", "this event_id came with another body")
         return is_copy is not None
@@ -261,9 +235,9 @@ class OutcomeResolver:
     ) -> tuple[str, str] | None:
         """Takes an action in; or says why not: reason and detail."""
         action_id = event.action_id or event.event_id
-        if action_id in conversation.actions:
+        if action_id in conversation.actions and self._judging != "recorded":
             return "conflict", "another action has this action_id"
-        if len(conversation.actions) >= HELD_PER_CONVERSATION_MAX:
+        if len(conversation.actions) >= self._held_max:
             return "conversation_full", "10,000 actions are open"
         action = held_action(conversation, at_ms, event, version, rules)
         for other in conversation.actions.values():
@@ -272,7 +246,7 @@ class OutcomeResolver:
         self._hold(action)
         self._touch(action)
         for _, _, held in conversation.interactions:
-            if not held.is_matched and _meets(held, action):
+            if not held.is_matched and meets(held, action):
                 held.is_matched = True
                 self._conversations.on_new(conversation, held)
         return None
@@ -281,13 +255,13 @@ class OutcomeResolver:
         self, conversation: Conversation, at_ms: int, event: Interaction, known_at_ms: int
     ) -> tuple[str, str] | None:
         """Takes an interaction in; or says why not: reason and detail."""
-        if len(conversation.interactions) >= HELD_PER_CONVERSATION_MAX:
+        if len(conversation.interactions) >= self._held_max:
             return "conversation_full", "10,000 interactions are held"
         held = held_interaction(at_ms, event, known_at_ms)
         self._conversations.hold(conversation, held)
         for action in conversation.actions.values():
             if action.at_ms <= at_ms < action.settle_ms:
-                held.is_matched = held.is_matched or _meets(held, action)
+                held.is_matched = held.is_matched or meets(held, action)
                 if action.open_count:
                     self._touch(action)
         self._conversations.on_new(conversation, held)
@@ -295,7 +269,10 @@ class OutcomeResolver:
 
     def _hold(self, action: HeldAction) -> None:
         key = action.conversation.key
-        action.conversation.actions[action.action_id] = action
+        name = action.action_id
+        if name in action.conversation.actions:  # a worker had forgotten the first one by now
+            name = f"{name}\0{action.at_ms}"
+        action.conversation.actions[name] = action
         for index, outcome in enumerate(action.outcomes):
             if not outcome.is_settled:
                 heapq.heappush(
@@ -358,6 +335,11 @@ class OutcomeResolver:
         outcome.said = verdict
         return outcome.record
 
+    def open_outcomes(self) -> Iterator[Outcome]:
+        """What was last said of each outcome that has not settled."""
+        for action in {id(entry[-1]): entry[-1] for entry in self._settling}.values():
+            yield from (o.record for o in action.outcomes if not o.is_settled)
+
     # ---- restore -------------------------------------------------------------------------------
 
     def restore(self, key: bytes, row: Any) -> None:
@@ -379,10 +361,15 @@ class OutcomeResolver:
             raise AssertionError(f"no such row: {key!r}")
 
 
-def _meets(held: HeldInteraction, action: HeldAction) -> bool:
-    """Whether the interaction lies in the action's time and may concern it; a label is of one."""
-    if held.action_id is None:
-        is_about = held.kind != HUMAN_LABEL
-    else:
-        is_about = held.action_id == action.action_id
-    return is_about and action.at_ms <= held.at_ms < action.settle_ms
+def _unknown_word(
+    event: Action, version: PolicyVersion, rules: tuple[OutcomeRule, ...]
+) -> tuple[str, str] | None:
+    """What of an action its policy version does not know: reason and detail; None where it does."""
+    if not rules:
+        reason = "unknown_outcome_type" if event.outcome_type else "unknown_action_type"
+        named = event.outcome_type or event.action_type
+        return reason, f"the policy does not know {named!r}"
+    label = event.confidence_label
+    if label is None or label in version.confidence_labels:
+        return None
+    return "unknown_confidence_label", f"the policy does not know {label!r} as a confidence"

@@ -16,7 +16,14 @@ START = 1_767_571_200_000
 TENANT = "a47951f0-e4ec-5f4c-8d0b-bc4430f8fee5"
 ACTIONS, INTERACTIONS = "agent-actions", "agent-interactions"
 GRACE = {ACTIONS: HOUR, INTERACTIONS: HOUR}
+OUTSIDE_THE_LAW = ("known_at_ms", "revision")
 DECODE = {ACTIONS: Decoder(Action).decode, INTERACTIONS: Decoder(Interaction).decode}
+
+
+def law_of(outcome):
+    """What two settled records of an outcome must agree in."""
+    row = msgspec.structs.asdict(outcome)
+    return {name: value for name, value in row.items() if name not in OUTSIDE_THE_LAW}
 
 
 @dataclass(frozen=True)

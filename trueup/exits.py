@@ -18,6 +18,7 @@ SENTENCES = {
     "sinks.postgres.connect.StatementProblem": BAD_INPUT,
     "sinks.postgres.connect.PostgresProblem": ENVIRONMENT,
     "streams.settings.SettingsProblem": ENVIRONMENT,
+    "trueup.replay_plan.ReplayRefused": ENVIRONMENT,
 }
 """Their text is a sentence that says what to do."""
 

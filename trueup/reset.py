@@ -35,6 +35,9 @@ TABLES = (
     "calibration_label_rates",
     "calibration_bins",
     "sink_offsets",
+    "calibration_corrections",
+    "shadow_outcome_records",
+    "shadows",
 )
 DELETED_S_MAX = 30.0
 POLL_S = 0.1

@@ -1,6 +1,6 @@
 """Reads committed records of topics, bounded by place or time; commits nothing, joins no group."""
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -13,7 +13,11 @@ from streams.stopping import stop_reading
 from trueup.embedded.problems import EnvironmentProblem
 
 FETCHED_BYTES_MAX = 4 << 20
+PIECE_RECORDS_MAX = 20_000
 WAIT_MS = 200
+
+Source = tuple[str, int]
+"""A topic and a partition of it."""
 
 Spans = Mapping[int, tuple[int, int]]
 """By partition the first offset, and the one at which to end."""
@@ -127,6 +131,33 @@ class TopicReader:
                     if record.offset < ends[tp]:
                         yield record
             left = [tp for tp in left if await self._consumer.position(tp) < ends[tp]]
+
+    async def pieces(
+        self, spans: Mapping[Source, tuple[int, int]], choose: Callable[[Sequence[Source]], Source]
+    ) -> AsyncIterator[tuple[Source, list[ConsumerRecord]]]:
+        """The records of several topics, many of one partition at a time, until all are read.
+
+        `choose` names the one to go on with among those that have more.
+        """
+        ends = {self._tp(*source): end for source, (start, end) in spans.items() if start < end}
+        sources = {self._tp(*source): source for source in spans}
+        if not ends:
+            return
+        self._consumer.assign(list(ends))
+        for tp in ends:
+            self._consumer.seek(tp, spans[sources[tp]][0])
+        left = list(ends)
+        while left:
+            tp = self._tp(*choose([sources[tp] for tp in left]))
+            fetched: dict[Any, list[ConsumerRecord]] = await self._consumer.getmany(
+                tp, timeout_ms=WAIT_MS, max_records=PIECE_RECORDS_MAX
+            )
+            if records := fetched.get(tp):
+                end = ends[tp]
+                yield sources[tp], [record for record in records if record.offset < end]
+            if await self._consumer.position(tp) >= ends[tp]:
+                left.remove(tp)
+                self._consumer.pause(tp)
 
     async def record_at(self, topic: str, partition: int, offset: int) -> ConsumerRecord | None:
         """The committed record at a place; None where there is none, or none any more."""

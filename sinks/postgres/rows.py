@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import MISSING, fields
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -124,14 +125,20 @@ def last_outcomes(records: Iterable[Record]) -> tuple[list[tuple[int, Any]], int
 
 def outcome_row(outcome: Any, lineage: int, partition: int, offset: int) -> Row:
     """The row of `outcome_records`."""
-    return (
-        *msgspec.structs.astuple(outcome)[: len(COLUMN_OF)],
-        _state_id(outcome.tenant_id, outcome.conversation_id),
-        _metadata(outcome),
-        lineage,
-        partition,
-        offset,
-    )
+    own = msgspec.structs.astuple(outcome)[: len(COLUMN_OF)]
+    return (*own, *_added(outcome), lineage, partition, offset)
+
+
+def replayed_row(outcome: Outcome, lineage: int, partition: int, offset: int) -> Row:
+    """The same of an outcome that comes from the core itself, its fields in the event's order."""
+    return (*_in_columns_order(outcome), *_added(outcome), lineage, partition, offset)
+
+
+_in_columns_order = attrgetter(*COLUMN_OF)
+
+
+def _added(outcome: Any) -> tuple[str, str]:
+    return _state_id(outcome.tenant_id, outcome.conversation_id), _metadata(outcome)
 
 
 def _metadata(outcome: Any) -> str:

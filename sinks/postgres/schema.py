@@ -15,6 +15,7 @@ from sqlalchemy import (
     JSON,
     BigInteger,
     CheckConstraint,
+    Column,
     DateTime,
     Index,
     MetaData,
@@ -305,3 +306,63 @@ class SinkOffsetModel(TenantBase):
     partition: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     next_offset: Mapped[int] = mapped_column(BigInteger)
     lineage: Mapped[int]
+
+
+class CalibrationCorrectionModel(TenantBase):
+    """What promotions have added to a bin beyond what the calibrator, who lives on, has counted."""
+
+    __tablename__ = "calibration_corrections"
+
+    tenant_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    action_type: Mapped[str] = mapped_column(String(50), primary_key=True)
+    outcome_type: Mapped[str] = mapped_column(String(50), primary_key=True)
+    window_ms: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    confidence_source: Mapped[str] = mapped_column(String(20), primary_key=True)
+    bin_index: Mapped[int] = mapped_column(primary_key=True)
+    record_set: Mapped[str] = mapped_column(String(10), primary_key=True)
+    curve: Mapped[str] = mapped_column(String(20), primary_key=True)
+    n: Mapped[Decimal] = mapped_column(_Big)
+    sp: Mapped[Decimal] = mapped_column(_Big)
+    spp: Mapped[Decimal] = mapped_column(_Big)
+    sy: Mapped[Decimal] = mapped_column(_Big)
+    spy: Mapped[Decimal] = mapped_column(_Big)
+    excluded_n: Mapped[Decimal] = mapped_column(_Big)
+    excluded_sp: Mapped[Decimal] = mapped_column(_Big)
+    excluded_spp: Mapped[Decimal] = mapped_column(_Big)
+    positive_count: Mapped[int | None] = mapped_column(BigInteger)
+    negative_count: Mapped[int | None] = mapped_column(BigInteger)
+    ambiguous_count: Mapped[int | None] = mapped_column(BigInteger)
+    expired_count: Mapped[int | None] = mapped_column(BigInteger)
+
+
+class ShadowModel(TenantBase):
+    """A replay that stands beside the live rows under a name.
+
+    `state` is filling, ready or promoted; `about` is how it was judged and what it covers.
+    """
+
+    __tablename__ = "shadows"
+
+    name: Mapped[str] = mapped_column(String(63), primary_key=True)
+    state: Mapped[str] = mapped_column(String(20))
+    as_of: Mapped[datetime] = mapped_column(_Time)
+    lineage: Mapped[int | None]
+    about: Mapped[dict[str, Any]] = mapped_column(JSON)
+
+
+SHADOW_OUTCOME_RECORDS = Table(
+    "shadow_outcome_records",
+    TenantBase.metadata,
+    Column("shadow", String(63), primary_key=True),
+    *(
+        Column(
+            column.name,
+            column.type,
+            primary_key=column.primary_key,
+            nullable=column.nullable,
+            server_default=column.server_default,
+        )
+        for column in table_of(OutcomeRecordModel).columns
+    ),
+)
+"""The rows of shadows: a shadow's name, and the columns of `outcome_records`."""

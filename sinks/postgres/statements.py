@@ -27,8 +27,13 @@ class Staged:
 
 
 def _staged(
-    table: str, columns: tuple[str, ...], keys: tuple[str, ...], guards: Sequence[str]
+    table: str,
+    columns: tuple[str, ...],
+    keys: tuple[str, ...],
+    guards: Sequence[str],
+    selected: str = "",
 ) -> Staged:
+    """`selected`: what is read of the staged rows, where it is not they themselves."""
     staging = f"staged_{table}"
     changed = ", ".join(f"{name} = excluded.{name}" for name in columns if name not in keys)
     listed = ", ".join(columns)
@@ -38,16 +43,33 @@ def _staged(
         columns,
         keys,
         f"CREATE TEMP TABLE {staging} (LIKE tenant.{table}) ON COMMIT DELETE ROWS",
-        f"INSERT INTO tenant.{table} AS held ({listed}) SELECT {listed} FROM {staging}"
+        f"INSERT INTO tenant.{table} AS held ({listed}) {selected or f'SELECT {listed}'}"
+        f" FROM {staging}{_CORRECTED if selected else ''}"
         f" ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {changed} WHERE {' AND '.join(guards)}",
     )
 
 
-_STREAM_BIN_KEYS = STREAM_BIN_COLUMNS[: STREAM_BIN_COLUMNS.index("curve") + 1]
+STREAM_BIN_KEYS = STREAM_BIN_COLUMNS[: STREAM_BIN_COLUMNS.index("curve") + 1]
+
 _LABEL_RATE_KEYS = LABEL_RATE_COLUMNS[: LABEL_RATE_COLUMNS.index("record_set") + 1]
+SUM_COLUMNS = STREAM_BIN_COLUMNS[len(STREAM_BIN_KEYS) : STREAM_BIN_COLUMNS.index("last_settled_at")]
+"""A bin's sums and counts by status: what two bins may be added in."""
+_CORRECTED = (
+    f" LEFT JOIN tenant.calibration_corrections AS correction USING ({', '.join(STREAM_BIN_KEYS)})"
+)
+# A calibrator's sums know nothing of the outcomes that a promotion has exchanged.
+_SELECTED = "SELECT " + ", ".join(
+    f"staged_calibration_stream_bins.{c} + coalesce(correction.{c}, 0)" if c in SUM_COLUMNS else c
+    for c in STREAM_BIN_COLUMNS
+)
 
 OUTCOMES = _staged("outcome_records", OUTCOME_COLUMNS, ("id",), (_NEWER, _NOT_SETTLED))
-STREAM_BINS = _staged("calibration_stream_bins", STREAM_BIN_COLUMNS, _STREAM_BIN_KEYS, (_NEWER,))
+SHADOW_OUTCOMES = _staged(
+    "shadow_outcome_records", ("shadow", *OUTCOME_COLUMNS), ("shadow", "id"), (_NEWER, _NOT_SETTLED)
+)
+STREAM_BINS = _staged(
+    "calibration_stream_bins", STREAM_BIN_COLUMNS, STREAM_BIN_KEYS, (_NEWER,), _SELECTED
+)
 LABEL_RATES = _staged("calibration_label_rates", LABEL_RATE_COLUMNS, _LABEL_RATE_KEYS, (_NEWER,))
 
 _LAW = (

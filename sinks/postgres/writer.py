@@ -7,7 +7,7 @@ its transaction is broken off by the server, and the caller comes again.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Self
@@ -159,28 +159,33 @@ class PostgresWriter:
         return None
 
     async def _connect(self) -> Any:
-        connection = await connect(self._url, command_timeout=self._command_timeout_s)
-        try:
-            await connection.execute(
-                f"SET ROLE {ROLE}; SET jit = off; SET client_min_messages = warning;"
-                f" SET lock_timeout = '{_IDLE_S_MAX}s';"
-                f" SET idle_in_transaction_session_timeout = '{_IDLE_S_MAX}s';"
-                f" SET statement_timeout = '{self._command_timeout_s * 1000:.0f}ms';"
-                f" {statements.OUTCOMES.create}; {statements.STREAM_BINS.create};"
-                f" {statements.LABEL_RATES.create}"
-            )
-            # Milliseconds go to the server as they are: exact, and no datetime in between.
-            await connection.set_type_codec(
-                "timestamptz",
-                schema="pg_catalog",
-                encoder=lambda ms: (ms * 1000 - _POSTGRES_EPOCH_US,),
-                decoder=lambda us: (us[0] + _POSTGRES_EPOCH_US) // 1000,
-                format="tuple",
-            )
-        except BaseException:
-            connection.terminate()
-            raise
-        return connection
+        tables = (statements.OUTCOMES, statements.STREAM_BINS, statements.LABEL_RATES)
+        return await writing_connection(self._url, tables, self._command_timeout_s)
+
+
+async def writing_connection(url: str, tables: Iterable[Staged], command_timeout_s: float) -> Any:
+    """A connection as the writer, who stages rows of these tables; times are milliseconds."""
+    connection = await connect(url, command_timeout=command_timeout_s)
+    try:
+        await connection.execute(
+            f"SET ROLE {ROLE}; SET jit = off; SET client_min_messages = warning;"
+            f" SET lock_timeout = '{_IDLE_S_MAX}s';"
+            f" SET idle_in_transaction_session_timeout = '{_IDLE_S_MAX}s';"
+            f" SET statement_timeout = '{command_timeout_s * 1000:.0f}ms';"
+            f" {'; '.join(staged.create for staged in tables)}"
+        )
+        # Milliseconds go to the server as they are: exact, and no datetime in between.
+        await connection.set_type_codec(
+            "timestamptz",
+            schema="pg_catalog",
+            encoder=lambda ms: (ms * 1000 - _POSTGRES_EPOCH_US,),
+            decoder=lambda us: (us[0] + _POSTGRES_EPOCH_US) // 1000,
+            format="tuple",
+        )
+    except BaseException:
+        connection.terminate()
+        raise
+    return connection
 
 
 async def _locked_offset(connection: Any, topic: str, partition: int) -> int:
@@ -193,7 +198,7 @@ async def _locked_offset(connection: Any, topic: str, partition: int) -> int:
     return held
 
 
-async def _upsert(connection: Any, staged: Staged, rows: Sequence[Row]) -> int:
+async def upsert(connection: Any, staged: Staged, rows: Sequence[Row]) -> int:
     """How many rows changed."""
     await connection.copy_records_to_table(staged.staging, records=rows, columns=staged.columns)
     status: str = await connection.execute(staged.upsert)
@@ -205,7 +210,7 @@ def _outcomes(records: Sequence[Record], partition: int, counted: Written) -> St
     rows = [outcome_row(outcome, LINEAGE, partition, offset) for offset, outcome in last]
 
     async def store(connection: Any) -> None:
-        counted.rows = await _upsert(connection, statements.OUTCOMES, rows)
+        counted.rows = await upsert(connection, statements.OUTCOMES, rows)
         if counted.rows < len(rows):
             counted.refused += await connection.fetchval(statements.COUNT_REFUSED)
 
@@ -229,12 +234,12 @@ def _calibration(records: Sequence[Record], partition: int, counted: Written) ->
 
     async def store(connection: Any) -> None:
         if rows:
-            counted.rows += await _upsert(connection, statements.STREAM_BINS, rows)
+            counted.rows += await upsert(connection, statements.STREAM_BINS, rows)
             await connection.execute(
                 statements.UPSERT_BINS, ids, *map(list, zip(*touched, strict=True))
             )
         if label_rows:
-            counted.rows += await _upsert(connection, statements.LABEL_RATES, label_rows)
+            counted.rows += await upsert(connection, statements.LABEL_RATES, label_rows)
 
     return store
 

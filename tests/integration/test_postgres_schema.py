@@ -15,7 +15,13 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from sinks.postgres.connect import PostgresProblem
-from sinks.postgres.migrate import downgrade, migrate, print_sql, revision_of
+from sinks.postgres.migrate import (
+    downgrade,
+    migrate,
+    newest_revision,
+    print_sql,
+    revision_of,
+)
 from sinks.postgres.readings import OF_CONVERSATION, pending_sql
 from sinks.postgres.schema import TenantBase
 
@@ -56,7 +62,17 @@ ROWS = {
         "id, tenant_id, account_id, contact_id, contact_email, created_at",
         "$1, $2, $1::uuid::text, 'c', 'c@example.org', 'epoch'",
     ),
+    "calibration_corrections": (
+        "tenant_id, action_type, outcome_type, window_ms, confidence_source, bin_index,"
+        " record_set, curve, n, sp, spp, sy, spy, excluded_n, excluded_sp, excluded_spp",
+        "$2, $1::uuid::text, 'o', 1, 'unknown', 0, 'all', 'settled', 0, 0, 0, 0, 0, 0, 0, 0",
+    ),
 }
+ROWS["shadow_outcome_records"] = tuple(
+    f"{first}, {rest}"
+    for first, rest in zip(("shadow", "'s'"), ROWS["outcome_records"], strict=True)
+)
+WITHOUT_TENANTS = ("shadows", "sink_offsets")
 
 
 async def execute(url: str, *statements: str) -> None:
@@ -91,6 +107,9 @@ async def _fill(url: str) -> None:
         *TENANTS,
     )
     await connection.execute("INSERT INTO tenant.sink_offsets VALUES ('t', 0, 7, 0)")
+    await connection.execute(
+        "INSERT INTO tenant.shadows VALUES ('s', 'filling', 'epoch', NULL, '{}')"
+    )
     await connection.close()
 
 
@@ -123,12 +142,16 @@ SEEN = {
 UNLIKE_THE_OTHERS = {
     ("trueup_writer", "reader_tenants"): ("denied",) * 3,
     ("trueup_api", "reader_tenants"): ("denied",) * 3,
-    ("trueup_owner", "sink_offsets"): (1, 1, 1),
-    ("trueup_writer", "sink_offsets"): (1, 1, 1),
-    ("trueup_operator", "sink_offsets"): (1, 1, 1),
-    ("trueup_api", "sink_offsets"): ("denied",) * 3,
-    ("trueup_reader", "sink_offsets"): ("denied",) * 3,
-    (READER, "sink_offsets"): ("denied",) * 3,
+    **{
+        (role, table): (1, 1, 1)
+        for role in ("trueup_owner", "trueup_writer", "trueup_operator")
+        for table in WITHOUT_TENANTS
+    },
+    **{
+        (role, table): ("denied",) * 3
+        for role in ("trueup_api", "trueup_reader", READER)
+        for table in WITHOUT_TENANTS
+    },
 }
 
 
@@ -318,7 +341,7 @@ def test_the_schema_goes_up_and_down_and_up_again_leaving_nothing(database_url: 
     assert after_down == []
     assert first == again
     assert len(first) > len(TABLES)
-    assert revision == "0002"
+    assert revision == newest_revision()
 
 
 def test_going_back_before_labels_takes_what_has_no_number_and_keeps_the_rest(
@@ -353,7 +376,7 @@ def test_workers_that_migrate_at_once_do_not_disturb_each_other(database_url: st
     with fresh(database_url) as url, ThreadPoolExecutor(4) as threads:
         list(threads.map(migrate, [url] * 4))
 
-        assert asyncio.run(revision_of(url)) == "0002"
+        assert asyncio.run(revision_of(url)) == newest_revision()
 
 
 def test_an_ordinary_user_who_owns_the_database_may_migrate(database_url: str) -> None:
@@ -371,7 +394,7 @@ def test_an_ordinary_user_who_owns_the_database_may_migrate(database_url: str) -
         try:
             migrate(f"postgresql://{user}:p@{url.partition('@')[2]}")
 
-            assert asyncio.run(revision_of(url)) == "0002"
+            assert asyncio.run(revision_of(url)) == newest_revision()
         finally:
             asyncio.run(
                 execute(
@@ -403,7 +426,7 @@ def test_what_is_printed_for_a_dba_is_all_that_is_needed(database_url: str) -> N
         asyncio.run(execute(url, print_sql()))
         migrate(url)
 
-        assert asyncio.run(revision_of(url)) == "0002"
+        assert asyncio.run(revision_of(url)) == newest_revision()
 
 
 class fresh:

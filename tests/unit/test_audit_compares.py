@@ -80,6 +80,7 @@ def rows_of(settled):
             **{fact: outcome[fact] for fact in FACTS},
             "outcome_status": outcome["status"],
             "outcome_score": outcome["score"],
+            "lineage": 0,
             **{fact: epoch + timedelta(milliseconds=outcome[fact]) for fact in TIMES},
         }
         for name, outcome in settled.items()
@@ -195,6 +196,17 @@ def test_a_sum_of_a_bin_that_differs_is_named_wherever_it_is():
         assert differences(bins_of_rows(other_rows)) == 1
         assert differences(kept(other_log[0])) == 1
     assert differences(bins_of_rows(rows[1:])) == 1
+
+
+def test_an_outcome_that_was_promoted_is_not_held_to_the_live_rules():
+    settled, _ = recomputed()
+
+    def with_first(lineage):
+        first, *others = rows_of(settled)
+        return [first | {"lineage": lineage, "outcome_status": "negative"}, *others]
+
+    assert in_postgres(with_first(1), settled) == []
+    assert in_postgres(with_first(0), settled) != []
 
 
 def test_a_count_of_a_label_that_differs_is_named_wherever_it_is():

@@ -5,7 +5,7 @@ from aiokafka import ConsumerRecord
 
 from agents_topics import letters
 from streams.dead_letters import VALUE_BYTES_MAX, dead_letter_of
-from tables.outcome_resolver import Refused
+from tables.resolver_step import Refused
 
 CONNECTS_NAMES = [
     "__connect.errors.topic",

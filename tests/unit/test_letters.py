@@ -7,7 +7,7 @@ from aiokafka import ConsumerRecord
 
 from agents_topics.letters import POINTER
 from streams.dead_letters import dead_letter_of
-from tables.outcome_resolver import Refused
+from tables.resolver_step import Refused
 from trueup.letters import Selection, letter_of
 from trueup.mending import EditCommand, MendedFile
 from trueup.redrive import MendProblem

@@ -108,7 +108,7 @@ def test_no_command_asks_for_what_it_is_not_named_for(command: str) -> None:
     assert len(set(rights)) == len(rights)
     makes = {"topics-create", "doctor-kafka", "demo", "reset"}
     assert any(right.operation == "Create" for right in rights) == (command in makes)
-    reads_only = {"status", "audit", "doctor", "topics-check"}
+    reads_only = {"status", "audit", "doctor", "topics-check", "replay"}
     assert command not in reads_only or not any(right.operation == "Write" for right in rights)
 
 

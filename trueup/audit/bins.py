@@ -6,13 +6,15 @@ from typing import Any
 from trueup.audit.reading import Logs, last_rows
 from trueup.audit.report import AuditReport
 
-BIN_SQL = """
-    SELECT tenant_id::text, action_type, outcome_type, window_ms, confidence_source, bin_index,
-           record_set, n::text, sp::text, spp::text, sy::text, spy::text, excluded_n::text,
-           excluded_sp::text, excluded_spp::text
-    FROM tenant.calibration_stream_bins
-"""
 _SUMS = ("n", "sp", "spp", "sy", "spy", "excluded_n", "excluded_sp", "excluded_spp")
+BIN_SQL = f"""
+    SELECT tenant_id::text, action_type, outcome_type, window_ms, confidence_source, bin_index,
+           record_set, {", ".join(f"(b.{s} - coalesce(c.{s}, 0))::text AS {s}" for s in _SUMS)}
+    FROM tenant.calibration_stream_bins AS b LEFT JOIN tenant.calibration_corrections AS c
+    USING (tenant_id, action_type, outcome_type, window_ms, confidence_source, bin_index,
+           record_set, curve)
+"""
+"""Without what promotions have added: the topics know nothing of it."""
 
 
 def bins_of(outcomes: Iterable[dict[str, Any]]) -> dict[Any, list[int]]:

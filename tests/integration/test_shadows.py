@@ -1,0 +1,272 @@
+"""Shadows on a real Postgres: compared, promoted while live writes on, dropped."""
+
+import random
+import uuid
+from dataclasses import dataclass, field
+
+import msgspec
+import pytest
+
+from agents_topics.events import Promise, to_timestamp
+from agents_topics.policy_file import parse_policy
+from agents_topics.topics import CALIBRATION_UPDATES, OUTCOMES
+from sinks.postgres.bulk import BulkWriter, open_offset
+from sinks.postgres.checksums import checksums
+from sinks.postgres.migrate import migrate
+from sinks.postgres.promotion import promote_shadow
+from sinks.postgres.queries import run_sql
+from sinks.postgres.recounting import sums_sql
+from sinks.postgres.shadow_compare import compare_shadow
+from sinks.postgres.shadows import ShadowProblem, begin_shadow, drop_shadow, end_shadow, shadows
+from sinks.postgres.writer import PostgresWriter
+from tables.calibrator import Calibrator
+from tables.outcome_resolver import OutcomeResolver
+from tests.resolver_task import ACTIONS, DECODE, GRACE, HOUR, INTERACTIONS, START, Record
+
+RULE = """
+[[version]]
+[[version.action_types.send]]
+type = "reply"
+calibrates = true
+window_hours = {hours}
+signals = [{{ kind = "reply", means = "positive" }}, {{ kind = "bounce", means = "negative" }}]
+"""
+BROKER_MS = START + 9_999 * HOUR
+AS_OF_MS = START + 150 * HOUR
+STREAM = "action_type, outcome_type, window_ms, confidence_source, bin_index, record_set"
+SUMS = "n, sp, spp, sy, spy, excluded_n, excluded_sp, excluded_spp, positive_count, expired_count"
+
+
+def events(tenant, seed=3, count=400):
+    """Actions of two conversations, most of them answered within a day: (topic, ms, fields)."""
+    dice = random.Random(seed)
+    told = []
+    for number in range(count):
+        at_ms = START + dice.randrange(200 * HOUR)
+        about = {"tenant_id": tenant, "conversation_id": f"c{number // 2}"}
+        said = {"event_id": f"a{number}", "action_type": "send", "action_id": f"a{number}"}
+        told.append((ACTIONS, at_ms, about | said | {"predicted_confidence": dice.random()}))
+        if dice.random() < 0.7:
+            kind = dice.choice(["reply", "bounce"])
+            reply = {"event_id": f"i{number}", "kind": kind, "action_id": f"a{number}"}
+            told.append((INTERACTIONS, at_ms + dice.randrange(24 * HOUR), about | reply))
+    return sorted(told, key=lambda one: one[1])
+
+
+@dataclass
+class Pipeline:
+    """Resolver and calibrator of one policy; what they say goes to a writer as topics would."""
+
+    hours: int
+    writer: PostgresWriter | None = None
+    calibrator: Calibrator = field(default_factory=lambda: Calibrator(1))
+    offsets: dict = field(default_factory=lambda: {OUTCOMES.name: 0, CALIBRATION_UPDATES.name: 0})
+
+    def __post_init__(self):
+        self.resolver = OutcomeResolver(0, parse_policy(RULE.format(hours=self.hours)), GRACE)
+        self.partition = random.SystemRandom().randrange(1 << 30)
+
+    def take(self, told):
+        for offset, (topic, at_ms, fields) in enumerate(told):
+            body = msgspec.json.encode(fields | {"occurred_at": to_timestamp(at_ms)})
+            key = f"{fields['tenant_id']}/{fields['conversation_id']}".encode()
+            decoded = DECODE[topic](key, body)
+            self.resolver.admit(topic, [Record(offset, BROKER_MS)], [decoded])
+
+    def settle(self, until_ms):
+        """Everything said when time comes to `until_ms` less the grace."""
+        self.resolver.times.on_clock(until_ms + HOUR, START)
+        said = self.resolver.finish().outcomes
+        for outcome in said:
+            if outcome.is_settled:
+                self.calibrator.on_settled(outcome)
+        self.calibrator.on_promise(Promise(source=0, until_ms=until_ms))
+        return said, [update for _, update in self.calibrator.finish().updates]
+
+    async def live(self, until_ms):
+        """What is said is written by the publisher's own way."""
+        said, updates = self.settle(until_ms)
+        await self.write(OUTCOMES.name, said)
+        await self.write(CALIBRATION_UPDATES.name, updates)
+
+    async def write(self, topic, values):
+        first = self.offsets[topic]
+        self.offsets[topic] = first + len(values)
+        records = list(enumerate(map(msgspec.json.encode, values), first))
+        await self.writer.write(topic, self.partition, first, self.offsets[topic], records)
+
+
+def about_of(live):
+    ends = {f"{topic}/{live.partition}": offset for topic, offset in live.offsets.items()}
+    return {"tenants": [live.tenant], "since_ms": None, "until_ms": None, "output_ends": ends}
+
+
+async def shadow_of(url, live, hours, told):
+    """A shadow by a rule with another window, settled up to the as-of."""
+    name = f"s-{uuid.uuid4().hex[:8]}"
+    other = Pipeline(hours)
+    other.take(told)
+    said, _ = other.settle(AS_OF_MS)
+    await begin_shadow(url, name, about_of(live))
+    async with BulkWriter(url, name) as writer:
+        await writer.write((o for o in said if o.is_settled), 0)
+        await writer.write(other.resolver.open_outcomes(), 0, open_offset(AS_OF_MS))
+    await end_shadow(url, name, AS_OF_MS)
+    return name, [o for o in said if o.is_settled]
+
+
+@pytest.fixture(scope="module")
+def url(database_url):
+    migrate(database_url)
+    return database_url
+
+
+@pytest.fixture
+async def live(url):
+    """A tenant of its own whose rule has 24 hours, settled up to the as-of."""
+    async with PostgresWriter(url) as writer:
+        live = Pipeline(24, writer)
+        live.tenant = str(uuid.uuid4())
+        every = events(live.tenant)
+        live.told = [one for one in every if one[1] < AS_OF_MS]
+        live.rest = every[len(live.told) :]
+        live.take(live.told)
+        await live.live(AS_OF_MS)
+        yield live
+
+
+async def rows_of(url, tenant):
+    answer = await run_sql(
+        url,
+        "SELECT action_id, outcome_status, decided_by, is_settled, lineage,"
+        " extract(epoch FROM window_expires_at - created_at)::int / 3600 FROM"
+        f" tenant.outcome_records WHERE tenant_id = '{tenant}' ORDER BY action_id",
+    )
+    return {row[0]: row[1:] for row in answer.rows}
+
+
+async def bins_differ(url, tenant):
+    """Bins that are not what the settled rows add up to."""
+    counted = sums_sql(f"(SELECT * FROM tenant.outcome_records WHERE tenant_id = '{tenant}')")
+    stored = f"SELECT * FROM tenant.calibration_stream_bins WHERE tenant_id = '{tenant}'"
+    kept = f"SELECT {STREAM}, {SUMS} FROM"
+    return (
+        await run_sql(
+            url,
+            f"({kept} ({counted}) AS c EXCEPT {kept} ({stored}) AS s) UNION ALL"
+            f" ({kept} ({stored}) AS s WHERE n + excluded_n > 0 EXCEPT {kept} ({counted}) AS c)",
+        )
+    ).rows
+
+
+async def test_the_server_counts_bins_as_the_calibrator_does(url, live):
+    assert await bins_differ(url, live.tenant) == []
+    assert len(await rows_of(url, live.tenant)) > 250
+
+
+async def test_a_shadow_by_the_same_rule_differs_in_nothing(url, live):
+    name, settled = await shadow_of(url, live, 24, live.told)
+    found = await compare_shadow(url, name)
+
+    assert (found.reasons, found.bins) == ([], [])
+    assert found.live_count == found.shadow_count == len(settled) > 100
+
+
+async def test_another_window_differs_by_its_window_alone_and_examples_are_named(url, live):
+    name, settled = await shadow_of(url, live, 4, live.told)
+    found = await compare_shadow(url, name)
+    before = await rows_of(url, live.tenant)
+
+    by_reason = {reason.reason: reason for reason in found.reasons}
+    assert set(by_reason) == {
+        "window: 24 h in live, 4 h in the shadow",
+        "window: still open in live",
+    }
+    changed = by_reason["window: 24 h in live, 4 h in the shadow"]
+    other = [o for o in settled if before[o.action_id][2] and o.status != before[o.action_id][0]]
+    assert changed.other_results >= len(other) > 50
+    example = changed.examples[0]
+    assert before[example.action_id][:2] == (
+        example.live_status,
+        None if example.live_decided_by == "-" else example.live_decided_by,
+    )
+    assert {one.stream[3] // HOUR for one in found.bins} == {4, 24}
+
+
+async def test_an_interaction_that_only_one_side_admitted_is_told_as_admission(url, live):
+    missing = next(told for told in live.told if told[0] == INTERACTIONS)
+    action = missing[2]["action_id"]
+    name, _ = await shadow_of(url, live, 24, [told for told in live.told if told is not missing])
+    without, _ = await shadow_of(
+        url, live, 24, [told for told in live.told if told[2]["event_id"] != action]
+    )
+    one, other = await compare_shadow(url, name), await compare_shadow(url, without)
+
+    (changed,) = [r for r in one.reasons if r.other_results]
+    assert changed.reason == "admission: other interactions were admitted"
+    assert [example.action_id for example in changed.examples] == [action]
+    gone = {r.reason: r for r in other.reasons}["admission: the action is not in the shadow"]
+    assert (gone.count, gone.examples[0].action_id) == (1, action)
+
+
+async def test_promoted_it_is_what_readers_see_and_live_goes_on_beside_it(url, live):
+    dropped = live.told[0][2]["action_id"]
+    told = [one for one in live.told if one[2]["event_id"] != dropped]
+    name, settled = await shadow_of(url, live, 4, told)
+    before = await rows_of(url, live.tenant)
+    done = await promote_shadow(url, name)
+    after = await rows_of(url, live.tenant)
+    differences = await bins_differ(url, live.tenant)
+    live.take(live.rest)
+    await live.live(START + 400 * HOUR)
+    later = await rows_of(url, live.tenant)
+
+    taken = {o.action_id: o for o in settled if before[o.action_id][2]}
+    assert (done.taken, done.removed) == (len(taken), len(taken) + 1)
+    assert set(before) - set(after) == {dropped}
+    for action_id, row in after.items():
+        if action_id in taken:
+            assert row == (
+                taken[action_id].status,
+                taken[action_id].decided_by,
+                True,
+                done.lineage,
+                4,
+            )
+        else:
+            assert row == before[action_id]
+    assert differences == []
+    assert {a: later[a] for a in taken} == {a: after[a] for a in taken}
+    assert all(row[2] for row in later.values()) and len(later) > len(after)
+    assert await bins_differ(url, live.tenant) == []
+    assert [s.state for s in await shadows(url, name)] == ["promoted"]
+
+
+async def test_a_publisher_that_is_behind_the_shadow_is_waited_for(url, live):
+    name, _ = await shadow_of(url, live, 4, live.told)
+    behind, _ = await shadow_of(url, live, 4, live.told)
+    await run_sql(
+        url,
+        "UPDATE tenant.shadows SET about = jsonb_set(about::jsonb, '{output_ends}',"
+        f" '{{\"outcomes/{live.partition}\": 999999}}')::json WHERE name = '{behind}'",
+    )
+    with pytest.raises(ShadowProblem, match="promote it when that is written"):
+        await promote_shadow(url, behind)
+
+    await promote_shadow(url, name)
+    with pytest.raises(ShadowProblem, match="is promoted, not ready"):
+        await promote_shadow(url, name)
+
+
+async def test_a_name_is_taken_once_and_a_dropped_shadow_leaves_nothing(url, live):
+    before = await checksums(url)
+    name, settled = await shadow_of(url, live, 4, live.told)
+    with pytest.raises(ShadowProblem, match="already"):
+        await begin_shadow(url, name, about_of(live))
+    rows = await drop_shadow(url, name)
+
+    assert rows > len(settled)
+    assert await shadows(url, name) == []
+    assert await checksums(url) == before
+    with pytest.raises(ShadowProblem, match="There is no shadow"):
+        await drop_shadow(url, name)
