@@ -10,7 +10,7 @@ KILL, CRASH, STAND, STOP = "kill -9", "crash point", "stand still", "SIGTERM"
 SERVER_KILL = "server kill -9"
 KAFKA, POSTGRES = "kafka", "postgres"
 WORKERS = ("a", "b")
-RARE_EVERY = 15
+RARE_EVERY = 25
 """Per so many kills of workers there is one of each server, one SIGTERM, one worker that stands."""
 CRASH_SHARE = 0.3
 """Of the kills of workers: so many at a named point."""
@@ -55,7 +55,7 @@ def _other(worker):
 
 
 def _blow(chance, kind, worker, points):
-    after_s = chance.uniform(0.2, 2.5)
+    after_s = chance.uniform(0.1, 1.5)
     match kind:
         case "kafka" | "postgres":
             return Blow(SERVER_KILL, kind, after_s, away_s=chance.uniform(0, 4))

@@ -38,9 +38,9 @@ from trueup.embedded.problems import EnvironmentProblem
 from trueup.embedded.servers import Servers, servers
 
 ROOT = Path(__file__).parents[2]
-RECORDS_PER_S = 150
-ACTIONS_PER_BLOW = 300
-READY_S_MAX = 10.0
+RECORDS_PER_S = 100
+ACTIONS_PER_BLOW = 250
+READY_S_MAX = 8.0
 """So long a blow waits for its target to be at work; then it strikes all the same."""
 CRASH_S_MAX = 15.0
 STOP_S_MAX = 20.0
