@@ -60,7 +60,7 @@ def _blow(chance, kind, worker, points):
         case "kafka" | "postgres":
             return Blow(SERVER_KILL, kind, after_s, away_s=chance.uniform(0, 4))
         case "crash point":
-            return Blow(kind, worker, after_s, point=next(points), passing=chance.randint(1, 12))
+            return Blow(kind, worker, after_s, point=next(points), passing=chance.randint(1, 6))
         case "stand still":
             return Blow(kind, worker, after_s, away_s=chance.uniform(7, 11))
         case _:
