@@ -16,10 +16,13 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
+
+from aiokafka.errors import KafkaError
 
 from tests.faults.blows import (
     CRASH,
@@ -33,14 +36,14 @@ from tests.faults.blows import (
     blows_of,
 )
 from tests.faults.crashing_worker import CRASHING, arm, crashed, disarm
-from tests.faults.runs import PARTITIONS, Gauge, Run, resolver_numbers
+from tests.faults.runs import Gauge, Run, resolver_numbers
 from trueup.embedded.problems import EnvironmentProblem
 from trueup.embedded.servers import Servers, servers
 
 ROOT = Path(__file__).parents[2]
 RECORDS_PER_S = 100
-ACTIONS_PER_BLOW = 250
-READY_S_MAX = 8.0
+ACTIONS_PER_BLOW = 200
+READY_S_MAX = 6.0
 """So long a blow waits for its target to be at work; then it strikes all the same."""
 CRASH_S_MAX = 15.0
 STOP_S_MAX = 20.0
@@ -81,124 +84,108 @@ class Soak:
                 await self.it.feed_records(min(RECORDS_PER_S // 2, left))
             await asyncio.sleep(0.5)
 
-    def note(self, number, blow, sight, **more):
+    def process_of(self, blow):
+        """The process of the worker that a blow strikes."""
+        return self.it.workers[blow.target].process
+
+    def note(self, number, blow, seen):
         """The row of a blow."""
-        row = {
-            "number": number,
-            "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
-            "after_s": round(time.monotonic() - self.began_s, 1),
-            "target": blow.target,
-            "kind": blow.kind,
-            "point": blow.point,
-            **sight,
-            "seed": self.seed,
-            "commit": self.commit,
-            **more,
-        }
-        self.rows.append({name: value for name, value in row.items() if value is not None})
+        row = {"number": number, "target": blow.target, "kind": blow.kind, **seen}
+        self.rows.append({**row, "seed": self.seed, "commit": self.commit})
         print(json.dumps(self.rows[-1]), flush=True)  # noqa: T201
 
 
 # ---- what is seen at a blow --------------------------------------------------------------------
 
 
-async def sight_of(gauge, numbers):
-    """How far the group is behind, and which of these resolvers' transactions are open."""
-    _, lag = await gauge.progress()
-    found = sorted(await gauge.open_transactions(numbers)) if numbers else []
-    return {"lag": lag, "running": len(numbers), "open_transactions": found}
+async def wait_until_at_work(soak, blow):
+    """Whoever is to be struck is at work, or the patience has ended; then the blow's own pause.
 
-
-async def running_numbers(soak, name):
-    """The resolver partitions that a worker has at work."""
-    return resolver_numbers(await soak.it.status(name))
-
-
-async def wait_until_at_work(soak, name):
-    """The worker has a resolver at work, or the patience has ended; returns its partitions."""
+    Returns the partitions whose resolvers are at work there.
+    """
+    struck = [blow.target] if blow.target in WORKERS else list(WORKERS)
     deadline_s = time.monotonic() + READY_S_MAX
-    while time.monotonic() < deadline_s:
-        if numbers := await running_numbers(soak, name):
-            return numbers
+    while True:
+        numbers = [resolver_numbers(await soak.it.status(name)) for name in struck]
+        if all(numbers) or time.monotonic() > deadline_s:
+            break
         await asyncio.sleep(0.2)
-    return []
+    await asyncio.sleep(blow.after_s)
+    return list(chain.from_iterable(numbers))
 
 
-# ---- the blows ---------------------------------------------------------------------------------
+async def sight_of(gauge, numbers):
+    """When this is, how far the group is behind, which of these resolvers' transactions are open.
+
+    The clock is the wall's: a record of what happened is for people. What a broker that has just
+    come back cannot tell is null.
+    """
+    at = datetime.now(UTC).isoformat(timespec="milliseconds")
+    lag = found = None
+    with suppress(KafkaError):
+        _, lag = await gauge.progress()
+        found = sorted(await gauge.open_transactions(numbers)) if numbers else []
+    return {"time": at, "lag": lag, "running": len(numbers), "open_transactions": found}
 
 
-async def kill(soak, number, blow):
+# ---- the blows: each returns its row -----------------------------------------------------------
+
+
+async def kill(soak, blow, gauge, numbers):
     """kill -9 of a worker.
 
     It stands still for the moment of looking, so that what is seen is what it leaves.
     """
-    numbers = await wait_until_at_work(soak, blow.target)
-    await asyncio.sleep(blow.after_s)
-    process = soak.it.workers[blow.target].process
-    async with Gauge(soak.it.connection) as gauge:
-        process.send_signal(signal.SIGSTOP)
-        sight = await sight_of(gauge, numbers)
-        process.kill()
-    soak.note(number, blow, sight)
+    process = soak.process_of(blow)
+    process.send_signal(signal.SIGSTOP)
+    sight = await sight_of(gauge, numbers)
+    process.kill()
     await asyncio.to_thread(process.wait)
+    return sight
 
 
-async def crash(soak, number, blow):
+async def crash(soak, blow, gauge, numbers):
     """A worker kills itself at a named point; by hand where it does not come there."""
-    numbers = await wait_until_at_work(soak, blow.target)
-    await asyncio.sleep(blow.after_s)
-    folder, process = soak.it.folder(blow.target), soak.it.workers[blow.target].process
-    async with Gauge(soak.it.connection) as gauge:
-        arm(folder, blow.point, blow.passing)
-        try:
-            await asyncio.to_thread(process.wait, CRASH_S_MAX)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            await asyncio.to_thread(process.wait)
-        sight = await sight_of(gauge, numbers)
-    soak.note(number, blow, sight, told=crashed(folder) or "not passed in time: killed by hand")
+    folder, process = soak.it.folder(blow.target), soak.process_of(blow)
+    arm(folder, blow.point, blow.passing)
+    try:
+        await asyncio.to_thread(process.wait, CRASH_S_MAX)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        await asyncio.to_thread(process.wait)
+    told = crashed(folder) or "not passed in time: killed by hand"
+    return {"point": blow.point, **await sight_of(gauge, numbers), "told": told}
 
 
-async def stand(soak, number, blow):
+async def stand(soak, blow, gauge, numbers):
     """A worker stands still for longer than its session, then goes on as a zombie."""
-    numbers = await wait_until_at_work(soak, blow.target)
-    await asyncio.sleep(blow.after_s)
-    process = soak.it.workers[blow.target].process
-    async with Gauge(soak.it.connection) as gauge:
-        process.send_signal(signal.SIGSTOP)
-        sight = await sight_of(gauge, numbers)
+    process = soak.process_of(blow)
+    process.send_signal(signal.SIGSTOP)
+    sight = await sight_of(gauge, numbers)
     await asyncio.sleep(blow.away_s)
     process.send_signal(signal.SIGCONT)
-    soak.note(number, blow, sight, away_s=round(blow.away_s, 1))
+    return {**sight, "away_s": round(blow.away_s, 1)}
 
 
-async def stop(soak, number, blow):
+async def stop(soak, blow, gauge, numbers):
     """A worker is told to stop, and drains."""
-    numbers = await wait_until_at_work(soak, blow.target)
-    await asyncio.sleep(blow.after_s)
-    process = soak.it.workers[blow.target].process
-    async with Gauge(soak.it.connection) as gauge:
-        sight = await sight_of(gauge, numbers)
-    began_s = time.monotonic()
+    sight = await sight_of(gauge, numbers)
+    process, began_s = soak.process_of(blow), time.monotonic()
     process.terminate()
     code = await asyncio.to_thread(process.wait, STOP_S_MAX)
     seconds = round(time.monotonic() - began_s, 1)
-    soak.note(number, blow, sight, exit_code=code, stopped_in_s=seconds)
+    return {**sight, "exit_code": code, "stopped_in_s": seconds}
 
 
-async def kill_server(soak, number, blow):
+async def kill_server(soak, blow, gauge, numbers):
     """kill -9 of Kafka or of Postgres, which comes back on its port."""
     server = soak.servers.kafka if blow.target == KAFKA else soak.servers.postgres
-    for name in WORKERS:
-        await wait_until_at_work(soak, name)
-    await asyncio.sleep(blow.after_s)
     async with soak.feeding:
-        async with Gauge(soak.it.connection) as gauge:
-            sight = await sight_of(gauge, range(PARTITIONS))
+        sight = await sight_of(gauge, numbers)
         await asyncio.to_thread(server.kill)
         await asyncio.sleep(blow.away_s)
         await asyncio.to_thread(server.start)
-    soak.note(number, blow, sight, away_s=round(blow.away_s, 1))
+    return {**sight, "away_s": round(blow.away_s, 1)}
 
 
 STRIKES = {KILL: kill, CRASH: crash, STAND: stand, STOP: stop, SERVER_KILL: kill_server}
@@ -211,16 +198,26 @@ async def strike_all(soak, blows: list[Blow], minutes_max):
     """Every blow that there was time for has been struck, and every worker's process runs."""
     for name in WORKERS:
         soak.start(name)
+    for worker in soak.it.workers.values():
+        await worker.wait_until_ready()
     load = asyncio.create_task(soak.feed_steadily())
     for number, blow in enumerate(blows, 1):
         if time.monotonic() > soak.began_s + minutes_max * 60:
             break
-        await STRIKES[blow.kind](soak, number, blow)
+        await strike(soak, number, blow)
         soak.restart_ended()
         if load.done():
             load.result()
     async with soak.feeding:  # between two sendings: it is known what was sent
         load.cancel()
+
+
+async def strike(soak, number, blow):
+    """The blow was struck and is noted."""
+    numbers = await wait_until_at_work(soak, blow)
+    async with Gauge(soak.it.connection) as gauge:
+        seen = await STRIKES[blow.kind](soak, blow, gauge, numbers)
+    soak.note(number, blow, seen)
 
 
 async def judge(soak):
