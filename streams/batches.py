@@ -47,12 +47,14 @@ class Position:
 
     `fetched` is the offset after the last record handed on since the seek, `position` the next
     one to fetch: past it by whatever markers and aborted records follow. `stable_end` is the last
-    stable offset as of the last fetch. `is_lost`: the log no longer had the next record.
+    stable offset as of the last fetch, `high_watermark` the log's end: what lies between waits for
+    a producer's transaction to end. `is_lost`: the log no longer had the next record.
     """
 
     position: int | None
     fetched: int
     stable_end: int | None = None
+    high_watermark: int | None = None
     is_lost: bool = False
 
 
@@ -133,7 +135,8 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
             return Position(None, 0)
         state = assignment.state_value(tp)
         position = state.position if state.has_valid_position else None
-        return Position(position, self._fetched.get(tp, 0), state.lso, tp in self._lost)
+        fetched = self._fetched.get(tp, 0)
+        return Position(position, fetched, state.lso, state.highwater, tp in self._lost)
 
     async def in_this_thread(self, work: Coroutine[Any, Any, Any]) -> Any:
         """Runs a coroutine in the fetching thread and waits for it in the caller's loop."""

@@ -1,5 +1,5 @@
 """What a worker asks the broker beside fetching: ends and starts of logs, committed offsets,
-changelogs. One reader and one admin client for all tasks of a worker.
+changelogs. Two readers and one admin client for all tasks of a worker.
 """
 
 import asyncio
@@ -16,11 +16,12 @@ RESTORE_RECORDS_MAX = 50_000
 
 
 class Broker:
-    """The questions; every one reads committed data only."""
+    """The questions; every one but `high_watermarks` sees committed data only."""
 
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
         self._reader: AIOKafkaConsumer | None = None
+        self._uncommitted: AIOKafkaConsumer | None = None
         self._admin: AIOKafkaAdminClient | None = None
         self._reading = asyncio.Lock()
 
@@ -28,22 +29,28 @@ class Broker:
         """Connects."""
         self._reader = self._clients.reader()
         await self._reader.start()
+        self._uncommitted = self._clients.reader("read_uncommitted")
+        await self._uncommitted.start()
         self._admin = self._clients.admin()
         await self._admin.start()
 
     async def stop(self) -> None:
         """Disconnects."""
-        if self._reader:
-            await stop_reading(self._reader)
+        for reader in (self._reader, self._uncommitted):
+            if reader:
+                await stop_reading(reader)
         if self._admin:
             await self._admin.close()
 
     async def ends(self, topics: Iterable[str], partition: int) -> dict[str, int]:
         """The last stable offset of a partition of each topic."""
         assert self._reader
-        tps = [TopicPartition(topic, partition) for topic in topics]
-        ends = await self._reader.end_offsets(tps)
-        return {tp.topic: end for tp, end in ends.items()}
+        return await _ends(self._reader, topics, partition)
+
+    async def high_watermarks(self, topics: Iterable[str], partition: int) -> dict[str, int]:
+        """The end of a partition of each topic, with what lies in open transactions."""
+        assert self._uncommitted
+        return await _ends(self._uncommitted, topics, partition)
 
     async def starts(self, topics: Iterable[str], partition: int) -> dict[str, int]:
         """The first offset that a partition of each topic still has."""
@@ -99,3 +106,8 @@ class Broker:
                         rows[record.key] = record.value
             self._reader.unsubscribe()
         return rows, end
+
+
+async def _ends(reader: AIOKafkaConsumer, topics: Iterable[str], partition: int) -> dict[str, int]:
+    ends = await reader.end_offsets([TopicPartition(topic, partition) for topic in topics])
+    return {tp.topic: end for tp, end in ends.items()}

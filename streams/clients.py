@@ -25,8 +25,8 @@ class Clients(Protocol):
         """Writes in transactions; once started, the last one with this id is fenced."""
         ...
 
-    def reader(self) -> AIOKafkaConsumer:
-        """Reads committed records of partitions that it is told."""
+    def reader(self, isolation_level: str = "read_committed") -> AIOKafkaConsumer:
+        """Reads records of partitions that it is told; committed ones, if not told otherwise."""
         ...
 
     def admin(self) -> AIOKafkaAdminClient:
@@ -56,11 +56,11 @@ class KafkaClients:
         _connect_gently(producer.client)
         return producer
 
-    def reader(self) -> AIOKafkaConsumer:
-        """Reads committed records of partitions that it is told."""
+    def reader(self, isolation_level: str = "read_committed") -> AIOKafkaConsumer:
+        """Reads records of partitions that it is told; committed ones, if not told otherwise."""
         return AIOKafkaConsumer(
             **self.connection.client_options(),
-            isolation_level="read_committed",
+            isolation_level=isolation_level,
             enable_auto_commit=False,
             # A changelog that is cut while it is read is read again, never skipped to its end.
             auto_offset_reset="earliest",

@@ -39,6 +39,7 @@ def status_of(tasks: Tasks) -> dict[str, Any]:
                 "next_offsets": task.next_offsets(),
                 "queued": {t.name: task.queued_count(t.name) for t in task.row.reads},
                 "lag": task.lag,
+                "unstable": {t: held and asdict(held) for t, held in task.unstable.items()},
                 "applied_until_ms": task.applied_until_ms,
                 **_state_of(task.work),
             }

@@ -165,13 +165,18 @@ class ResolverWork(StatefulWork):
         """Whether all that was in the joined topics when the clock record came is applied."""
         assert self.task
         if self._barrier is None:
-            names = self.tools.names
-            ends = await self.tools.broker.ends([names[t] for t in JOINED], self.partition)
-            self._barrier = {topic: ends[names[topic]] for topic in JOINED}
+            self._barrier = await self._log_ends()
         for topic, end in self._barrier.items():
             if not await self.task.is_drained(topic, end):
                 return False
         return True
+
+    async def _log_ends(self) -> dict[str, int]:
+        """Where the joined topics' logs end, past what a producer's open transaction holds back."""
+        names = self.tools.names
+        broker = self.tools.broker
+        ends = await broker.high_watermarks([names[topic] for topic in JOINED], self.partition)
+        return {topic: ends[names[topic]] for topic in JOINED}
 
     def take(self, topic: str, records: Sequence[ConsumerRecord]) -> None:
         """Records into the core's open step."""
@@ -232,6 +237,7 @@ class ResolverWork(StatefulWork):
 
     async def tick(self, is_drained: bool) -> None:
         """Keeps promising; while topics are silent, lets their times follow the broker's clock."""
+        assert self.task
         times = self.resolver.times
         is_unsaid = self.resolver.settled_ms > self._promised_ms
         if not is_drained and not is_unsaid and not self.resolver.is_settling:
@@ -241,7 +247,9 @@ class ResolverWork(StatefulWork):
         broker_now_ms = await self._write(self.resolver.finish())
         await self._settle_rest()
         if is_drained and broker_now_ms > 0:
-            silent = [topic for topic in JOINED if await self._has_ended(topic)]
+            # A record that is in the log and cannot be read yet is no silence.
+            ends = await self._log_ends()
+            silent = [t for t, end in ends.items() if await self.task.is_drained(t, end)]
             times.on_silence(silent, broker_now_ms, self._settings.idle_after_ms)
 
     # ---- the transaction -----------------------------------------------------------------------

@@ -24,6 +24,7 @@ from agents_topics.roster import AgentRow
 from streams.batches import Batch, BatchConsumer, Position
 from streams.changelog import StateProblem
 from streams.logs import in_words
+from streams.unstable import Unstable, unstable_at
 
 TICK_S = 1.0
 LOST_AFTER_S = 10.0
@@ -111,6 +112,7 @@ class Task:
         self.reopened_count = -1
         self.ran_at_ms: int | None = None
         self.lag: dict[str, int] = {}
+        self.unstable: dict[str, Unstable | None] = {}
         self.applied_until_ms = _now_ms()
         """All that was in its topics by then is applied; its beginning while that is unknown."""
         self._consumer = consumer
@@ -177,13 +179,20 @@ class Task:
             if position.is_lost:
                 self._gap = f"{topic}: the log no longer has the next record"
             self._watch(topic, position)
+            self._note_unstable(topic, position)
             end = position.stable_end
             waits = self.queued_count(topic)
             behind = 0 if end is None or position.position is None else end - position.position
             self.lag[topic] = max(behind, 0) + waits
-            if end is not None:
-                ends[topic] = end
+            if position.high_watermark is not None:
+                ends[topic] = position.high_watermark
         await self._note_applied(ends)
+
+    def _note_unstable(self, topic: str, position: Position) -> None:
+        """While it is paused nothing is fetched, and what the last fetch told is old."""
+        is_known = not self._queues[topic].is_paused
+        before = self.unstable.get(topic)
+        self.unstable[topic] = unstable_at(position, before, _now_ms()) if is_known else None
 
     async def _note_applied(self, ends: dict[str, int]) -> None:
         """Moves the time up to which all is applied: a mark is set at the ends, then awaited."""

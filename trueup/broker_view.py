@@ -56,14 +56,14 @@ class BrokerView:
 
 
 class Reader:
-    """A consumer of committed data that reads pieces of logs."""
+    """A consumer that reads pieces of logs, of committed data if not made otherwise."""
 
     def __init__(self, connection: Connection, consumer: AIOKafkaConsumer) -> None:
         self._connection = connection
         self._consumer = consumer
 
     async def edges(self, places: Iterable[Place]) -> tuple[dict[Place, int], dict[Place, int]]:
-        """First and last stable offsets."""
+        """First and last stable offsets; where reads are not committed, first and last ones."""
         tps = {self._tp(place): place for place in places}
         starts = await self._consumer.beginning_offsets(list(tps))
         ends = await self._consumer.end_offsets(list(tps))
@@ -90,11 +90,13 @@ class Reader:
 
 
 @asynccontextmanager
-async def reading(connection: Connection) -> AsyncIterator[Reader]:
+async def reading(
+    connection: Connection, isolation_level: str = "read_committed"
+) -> AsyncIterator[Reader]:
     """A reader, for as long as the block lasts."""
     consumer = AIOKafkaConsumer(
         **connection.client_options(),
-        isolation_level="read_committed",
+        isolation_level=isolation_level,
         enable_auto_commit=False,
         fetch_max_wait_ms=20,
         request_timeout_ms=int(DEADLINE_S * 1000),

@@ -10,6 +10,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from agents_topics.connection import Connection
 from agents_topics.policy import Policy
 from agents_topics.rights import rights_of
+from agents_topics.roster import AGENTS
 from agents_topics.topics import AGENT_ACTIONS, AGENT_INTERACTIONS, DAY_MS, TOPICS, Topic
 from streams.partitioner import partitions_of
 from streams.rights import lacking_by
@@ -17,6 +18,7 @@ from streams.settings import Settings
 from trueup.broker_view import Reader, administering, reading
 from trueup.doctor_tries import tries
 from trueup.findings import SKEW_S_MAX, Finding, judged, not_made
+from trueup.open_transactions import hanging, open_transactions
 
 SPARE_MS = 7 * DAY_MS
 KEYS_MAX = 500
@@ -74,6 +76,15 @@ async def _looked_at(
                 yield await _partitioner(reader, topic, len(partitions))
             if not may_write:
                 yield await _newest(reader, described, connection)
+        read = {topic.name for row in AGENTS for topic in row.reads}
+        places = [
+            (topic.name, partition)
+            for name, topic in names.items()
+            if topic.name in read and name in described
+            for partition in range(len(described[name]["partitions"]))
+        ]
+        for finding in hanging(await open_transactions(connection, places), connection.bootstrap):
+            yield finding
     if not may_write:
         yield not_made(
             "transactions", "not tried: `trueup doctor --kafka` does, in a topic it removes"

@@ -22,6 +22,7 @@ from streams.changelog import Progress
 from streams.settings import Settings
 from trueup.broker_view import BrokerView, Place, look
 from trueup.exits import ending_of
+from trueup.open_transactions import OpenTransaction, open_transactions
 
 PAGE_S = 5.0
 DATABASE_S = 15.0
@@ -74,6 +75,7 @@ class Status:
     workers: dict[str, bool] = field(default_factory=dict)
     unreachable: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    open_transactions: list[OpenTransaction] = field(default_factory=list)
     tasks: list[Task] = field(default_factory=list)
     open: int | None = None
     counts: dict[str, dict[str, int]] = field(default_factory=dict)
@@ -172,6 +174,12 @@ async def _ask_broker(
     if view is not None and view.missing:
         listed = ", ".join(view.missing)
         status.warnings.append(f"Not on the broker: {listed}; `trueup topics create` makes them.")
+    if view is not None:
+        read = {topic.name for row in AGENTS for topic in row.reads}
+        places = [place for place in view.ends if place[0] in read]
+        held = await _reached(status, "kafka", lambda: open_transactions(connection, places))
+        status.open_transactions = held or []
+        status.warnings += [f"{one.said()}. {one.fix(connection.bootstrap)}" for one in held or ()]
     return view
 
 

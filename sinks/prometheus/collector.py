@@ -47,6 +47,7 @@ class _SnapshotCollector(Collector):
         yield from _records(resolvers)
         yield from _times(resolvers)
         yield from _tasks(tasks)
+        yield from _unstable(tasks)
         yield from _checks(self._snapshot.get("checks", []))
         yield _label_delays(resolvers)
         yield from _bins([task for task in tasks if "bins" in task])
@@ -125,6 +126,18 @@ def _tasks(tasks: list[Snapshot]) -> Iterator[Metric]:
                 for topic, value in task.get(field, {}).items()
             ),
         )
+
+
+def _unstable(tasks: list[Snapshot]) -> Iterator[Metric]:
+    now_s = time.time()
+    counts, seconds = [], []
+    for task in tasks:
+        for topic, held in task.get("unstable", {}).items():
+            labels = [task["agent"], str(task["partition"]), topic]
+            counts.append((labels, held["count"] if held else 0))
+            seconds.append((labels, max(now_s - held["since_ms"] / 1000, 0) if held else 0))
+    yield _family(metrics.UNSTABLE, counts)
+    yield _family(metrics.UNSTABLE_SECONDS, seconds)
 
 
 def _worker(snapshot: Snapshot) -> Iterator[Metric]:

@@ -50,6 +50,18 @@ CONSUMER_LAG = Metric(
     ("agent", "partition", "topic"),
     "gauge",
 )
+UNSTABLE = Metric(
+    "trueup_unstable_records",
+    "Offsets after the last stable one: in the log, held back by a producer's open transaction.",
+    ("agent", "partition", "topic"),
+    "gauge",
+)
+UNSTABLE_SECONDS = Metric(
+    "trueup_unstable_seconds",
+    "For how long the last stable offset has stood while records wait behind it.",
+    ("agent", "partition", "topic"),
+    "gauge",
+)
 APPLIED_LAG = Metric(
     "trueup_applied_lag_seconds",
     "Since when a task may lack records; of the publisher: how old Postgres is.",

@@ -94,7 +94,7 @@ async def test_a_record_late_after_a_silence_is_plausible_and_only_by_its_true_l
         (entry,) = await wait_for_entries(connection, 1)
         exact, wrong = await audit(IDLE_MS), await audit(60_000)
 
-        # Written now, seen four seconds later: silence goes on meanwhile.
+        # Written now, seen four seconds later: a silence pauses meanwhile.
         async with slow.transaction():
             await slow.send_and_wait(topic, **action_of("a3", began_ms + 1_500))
             await asyncio.sleep(4)

@@ -22,8 +22,8 @@ class MemoryClients:
     def producer(self, transactional_id):
         return MemoryProducer(self.kafka, self.network, transactional_id)
 
-    def reader(self):
-        return MemoryReader(self.kafka, self.network)
+    def reader(self, isolation_level="read_committed"):
+        return MemoryReader(self.kafka, self.network, isolation_level == "read_committed")
 
     def admin(self):
         return MemoryAdmin(self.kafka, self.network)
@@ -93,10 +93,11 @@ class MemoryProducer:
 
 
 class MemoryReader:
-    """Reads committed records."""
+    """Reads committed records; of one that does not, only the ends are asked for."""
 
-    def __init__(self, kafka, network):
+    def __init__(self, kafka, network, is_committed):
         self._kafka, self._network = kafka, network
+        self._is_committed = is_committed
         self._positions = {}
 
     async def start(self): ...
@@ -104,9 +105,11 @@ class MemoryReader:
     async def stop(self): ...
 
     async def end_offsets(self, tps):
-        return await self._network.ask(
-            READ, lambda: {tp: self._kafka.log(*tp).stable_end for tp in tps}
-        )
+        return await self._network.ask(READ, lambda: {tp: self._end(tp) for tp in tps})
+
+    def _end(self, tp):
+        log = self._kafka.log(*tp)
+        return log.stable_end if self._is_committed else log.end
 
     async def beginning_offsets(self, tps):
         return await self._network.ask(READ, lambda: dict.fromkeys(tps, 0))

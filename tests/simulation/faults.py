@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-MOMENTS = {"write": 700, "store": 120, "read": 500}
+MOMENTS = {"write": 700, "store": 70, "read": 500}
 """About as many of each kind as a run has."""
 
 KINDS = (
-    ("kill", 5), ("stop", 5), ("lost", 6), ("silence", 3), ("late", 4), ("rebalance", 3),
+    ("kill", 5), ("stop", 5), ("lost", 6), ("silence", 3), ("late", 10), ("rebalance", 3),
     ("join", 2), ("leave", 2), ("batch_lost", 2), ("batch_twice", 2), ("store_away", 2),
     ("compact", 1), ("offsets_gone", 1), ("broker_clock", 1),
 )  # fmt: skip
@@ -30,7 +30,7 @@ def make_faults(random):
     kinds, weights = zip(*KINDS, strict=True)
     count = random.choice((0, 2, 4, 8, 16))
     drawn = random.choices(kinds, weights, k=count)
-    questions = random.choices(tuple(MOMENTS), (5, 2, 3), k=count)
+    questions = random.choices(tuple(MOMENTS), (5, 4, 3), k=count)
     return sorted(
         Fault(question, random.randrange(1, MOMENTS[question]), kind, random.random())
         for question, kind in zip(questions, drawn, strict=True)

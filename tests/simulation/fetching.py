@@ -20,6 +20,7 @@ class Place:
     fetched: int = 0
     epoch: int = 0
     stable_end: int | None = None
+    high_watermark: int | None = None
     is_paused: bool = False
     is_due: bool = False
     handed_s: float = 0.0
@@ -61,7 +62,7 @@ class MemoryConsumer:
         place = self._places.get(TP(topic, partition))
         if place is None:
             return Position(None, 0)
-        return Position(place.position, place.fetched, place.stable_end)
+        return Position(place.position, place.fetched, place.stable_end, place.high_watermark)
 
     def pause_partitions(self, tps):
         for tp in tps & self._places.keys():
@@ -86,7 +87,7 @@ class MemoryConsumer:
             return
         log = self._kafka.log(*tp)
         records, place.position = log.read(place.position, 1 + int(self._random.random() ** 2 * 30))
-        place.stable_end = log.stable_end
+        place.stable_end, place.high_watermark = log.stable_end, log.end
         if records:
             begin, place.fetched = place.fetched, records[-1].offset + 1
             self._hand_over(tp, place, Batch(records, begin, place.epoch))

@@ -46,7 +46,12 @@ class Log:
     @property
     def stable_end(self):
         """The last stable offset."""
-        return min(self.open.values(), default=len(self.entries))
+        return min(self.open.values(), default=self.end)
+
+    @property
+    def end(self):
+        """The high watermark."""
+        return len(self.entries)
 
     def append(self, outs, now_ms, transaction=None):
         """Records at the log's end; returns the first one's offset."""

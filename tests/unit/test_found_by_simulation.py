@@ -41,6 +41,8 @@ class Broker:
     async def ends(self, names, _):
         return {name: self.ends_at.get(name, 0) for name in names}
 
+    high_watermarks = ends
+
     async def changelog(self, name, _):
         return {}, self.ends_at.get(name, 0)
 
