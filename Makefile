@@ -2,6 +2,7 @@
 PYTHON = .venv/bin/python
 SEED ?= 0
 SEEDS ?= 1
+KILLS ?= 5
 
 .PHONY: setup check simulate soak integration up bench validate
 setup:
@@ -12,8 +13,9 @@ check:
 # One seed, or SEEDS of them from SEED on; a failing one is shortened and its events are printed.
 simulate:
 	$(PYTHON) -m tests.simulation --seed $(SEED) --seeds $(SEEDS)
+# Real workers, Kafka and Postgres, killed over and over; the record goes to docs/reliability.
 soak:
-	$(PYTHON) -m tests.simulation --seed $(SEED) --seeds 20000
+	$(PYTHON) -m tests.faults.soak --seed $(SEED) --kills $(KILLS)
 integration:
 	$(PYTHON) -m pytest -q tests/integration tests/faults
 up:

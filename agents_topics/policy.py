@@ -16,10 +16,10 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field, TypeAdapter
 
 from agents_topics.events import Confidence, ConfidenceSource, Name50, TenantId, Timestamp, to_ms
+from agents_topics.rules import HUMAN_LABEL
 
 BEGINNING_OF_TIME_MS = -(2**62)
 HOUR_MS = 3_600_000
-HUMAN_LABEL = "human_label"
 CONFIDENCE_LABELS = ("high", "medium", "low")
 """The words for a confidence, unless a policy has its own."""
 

@@ -4,9 +4,7 @@ from collections.abc import Iterable
 
 from agents_topics.events import PolicyRecord, to_ms
 from agents_topics.policy import BEGINNING_OF_TIME_MS, Policy, PolicyVersion
-
-AHEAD_MS_MAX = 600_000
-"""An event may be this far ahead of the broker's clock, and be judged by the version of then."""
+from agents_topics.rules import FUTURE_MS_MAX
 
 
 def record_of(version: PolicyVersion) -> PolicyRecord:
@@ -47,7 +45,7 @@ def changes_of_history(recorded: Iterable[PolicyRecord], policy: Policy, now_ms:
 
 
 def _judged(now_ms: int) -> int:
-    return now_ms + AHEAD_MS_MAX
+    return now_ms + FUTURE_MS_MAX
 
 
 def _begins_ms(record: PolicyRecord) -> int:

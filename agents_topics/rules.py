@@ -3,6 +3,8 @@
 from agents_topics.events import Action, Feedback, InputEvent, Interaction
 
 HUMAN_LABEL = "human_label"
+FUTURE_MS_MAX = 600_000
+"""How far an event may be ahead of the broker's timestamp of its record."""
 """The kind of an interaction that is a person's verdict on one action."""
 
 REVIEWER_LENGTH_MAX = 100

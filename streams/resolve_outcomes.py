@@ -19,6 +19,7 @@ from agents_topics.codec import Decoded, Malformed, decode_clock
 from agents_topics.events import Action, Interaction, Promise, to_ms, to_timestamp
 from agents_topics.policy import Policy, PolicyVersion
 from agents_topics.roster import RESOLVER
+from agents_topics.rules import FUTURE_MS_MAX
 from streams.changelog import BEGIN_ANEW, Progress, StateProblem
 from streams.dead_letters import dead_letter_of
 from streams.fast_decoder import FastDecoder
@@ -29,7 +30,6 @@ from streams.transactions import Out
 from streams.work import StatefulWork, Tools, row_outs
 from tables.label_delay import LabelDelay
 from tables.outcome_resolver import (
-    FUTURE_MS_MAX,
     JOINED,
     OutcomeResolver,
 )

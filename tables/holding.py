@@ -3,7 +3,8 @@
 from sys import intern
 
 from agents_topics.events import Action, Interaction
-from agents_topics.policy import HUMAN_LABEL, OutcomeRule, PolicyVersion
+from agents_topics.policy import OutcomeRule, PolicyVersion
+from agents_topics.rules import HUMAN_LABEL
 from tables.outcome_join import Conversation, HeldAction, HeldInteraction, OpenOutcome
 from tables.outcome_record import carried_of, unpublished
 

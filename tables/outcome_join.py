@@ -25,7 +25,8 @@ from typing import NamedTuple
 import msgspec
 
 from agents_topics.events import STAGE_RANKS, Outcome
-from agents_topics.policy import HUMAN_LABEL, OutcomeRule
+from agents_topics.policy import OutcomeRule
+from agents_topics.rules import HUMAN_LABEL
 
 _LOST = frozenset({"closed_lost", "stalled"})
 _LABEL_SCORES = {"positive": 1.0, "negative": 0.0, "ambiguous": None}

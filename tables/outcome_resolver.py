@@ -21,6 +21,7 @@ from typing import Any, Literal
 from agents_topics.codec import Decoded, Malformed
 from agents_topics.events import Action, Interaction, LateEvent, Outcome
 from agents_topics.policy import OutcomeRule, Policy, PolicyVersion
+from agents_topics.rules import FUTURE_MS_MAX
 from agents_topics.topics import AGENT_ACTIONS, AGENT_INTERACTIONS
 from tables.conversations import Conversations
 from tables.holding import held_action, held_interaction, meets
@@ -45,7 +46,6 @@ from tables.resolver_step import LogRecord, Refused, Step
 from tables.stream_times import NEVER_MS, StreamTimes, TopicTime
 from tables.window_tiers import check_of
 
-FUTURE_MS_MAX = 600_000
 HELD_PER_CONVERSATION_MAX = 10_000
 SETTLED_PER_STEP_MAX = 20_000
 """A jump of time may end any number of windows; a transaction must stay below its time-out."""

@@ -15,7 +15,7 @@ from tables.calibration_bins import UNIT, Sums
 from tables.calibration_map import CalibrationMap, logit
 
 DIGITS = 28
-STEPS_MAX = 100
+STEPS_MAX = 1_000
 STEP_MAX = Decimal("0.5")
 CONVERGED = Decimal("1e-12")
 END = 5_000

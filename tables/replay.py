@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from agents_topics.codec import Decoded, Malformed
 from agents_topics.events import Outcome
 from agents_topics.policy import Policy
-from tables.outcome_resolver import FUTURE_MS_MAX, Judging, OutcomeResolver
+from agents_topics.rules import FUTURE_MS_MAX
+from tables.outcome_resolver import Judging, OutcomeResolver
 from tables.resolver_step import LogRecord
 from tables.stream_times import NEVER_MS
 

@@ -28,10 +28,10 @@ def program(name):
     """The path of `prometheus` or `promtool`; the test is skipped where it cannot be had."""
     if there := shutil.which(name):
         return there
-    unpacked = cache_folder() / "prometheus"
-    if not (unpacked / "usr" / "bin" / name).exists():
+    unpacked = cache_folder() / "prometheus-programs"
+    if not (unpacked / name).exists():
         _unpack_debians(unpacked)
-    return str(unpacked / "usr" / "bin" / name)
+    return str(unpacked / name)
 
 
 def _unpack_debians(unpacked):
@@ -48,7 +48,7 @@ def _unpack_debians(unpacked):
         except (subprocess.SubprocessError, ValueError) as problem:
             pytest.skip(f"no promtool on PATH, and Debian's prometheus cannot be had: {problem}")
         with contextlib.suppress(OSError):  # another process was quicker
-            (folder / "x").rename(unpacked)
+            (folder / "x" / "usr" / "bin").rename(unpacked)
 
 
 def _fetch(folder):

@@ -14,7 +14,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaConnectionError
+from aiokafka.errors import GroupCoordinatorNotAvailableError
 
 from agents_topics import letters
 from agents_topics.connection import Connection
@@ -24,7 +24,7 @@ from agents_topics.topics import DEAD_LETTERS, OUTCOMES, TOPICS
 from streams.changelog import PROGRESS_KEY, Progress, progress_of
 from streams.rights import Denied, lacking_by
 from streams.stopping import stop_reading
-from trueup.embedded.problems import EnvironmentProblem
+from trueup.connecting import start
 
 DEADLINE_S = 15.0
 TAIL_RECORDS = 500
@@ -102,7 +102,7 @@ async def reading(
         request_timeout_ms=int(DEADLINE_S * 1000),
     )
     try:
-        await _started(consumer, connection)
+        await start(consumer, connection)
         yield Reader(connection, consumer)
     finally:
         await stop_reading(consumer)
@@ -115,20 +115,10 @@ async def administering(connection: Connection) -> AsyncIterator[AIOKafkaAdminCl
         **connection.client_options(), request_timeout_ms=int(DEADLINE_S * 1000)
     )
     try:
-        await _started(admin, connection)
+        await start(admin, connection)
         yield admin
     finally:
         await admin.close()
-
-
-async def _started(client: Any, connection: Connection) -> None:
-    try:
-        await client.start()
-    except KafkaConnectionError:
-        raise EnvironmentProblem(
-            f"No Kafka broker answers on {connection.bootstrap}.",
-            "Check KAFKA_BOOTSTRAP and the other KAFKA_* settings, and that it runs.",
-        ) from None
 
 
 async def look(

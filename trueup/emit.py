@@ -21,13 +21,13 @@ from typing import Any, Protocol, Self
 
 import msgspec
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaConnectionError
 
 from agents_topics.codec import Malformed, decode_clock
 from agents_topics.connection import Connection
 from agents_topics.policy import Policy
 from agents_topics.topics import CONTROL
 from trueup.check import LineReader, Problem
+from trueup.connecting import start
 from trueup.embedded.problems import EnvironmentProblem
 
 UNACKNOWLEDGED_MAX = 5_000
@@ -98,15 +98,10 @@ class Sender:
 
     async def __aenter__(self) -> Self:
         try:
-            await self._producer.start()
-        except BaseException as problem:
+            await start(self._producer, self._connection)
+        except BaseException:
             await self._producer.stop()
-            if not isinstance(problem, KafkaConnectionError):
-                raise
-            raise EnvironmentProblem(
-                f"No Kafka broker answers on {self._connection.bootstrap}.",
-                "Check KAFKA_BOOTSTRAP and the other KAFKA_* settings.",
-            ) from None
+            raise
         return self
 
     async def __aexit__(

@@ -22,6 +22,7 @@ from agents_topics.events import LateEvent, Outcome
 from agents_topics.identifiers import key_of
 from agents_topics.letters import REDRIVEN_FROM, place_of
 from agents_topics.policy import OutcomeRule, Policy
+from agents_topics.rules import FUTURE_MS_MAX
 from agents_topics.topics import AGENT_ACTIONS, AGENT_INTERACTIONS, LATE_EVENTS, OUTCOMES
 from sinks.postgres.provenance import Located
 from streams.partitioner import partitions_of
@@ -35,7 +36,6 @@ from tables.outcome_join import (
     decide,
     expired,
 )
-from tables.outcome_resolver import FUTURE_MS_MAX
 from trueup.foresight import read_event
 from trueup.letters import Letter, Selection, letters_in
 from trueup.topic_reader import TopicReader

@@ -3,7 +3,8 @@
 from dataclasses import dataclass, replace
 
 from agents_topics.events import STAGE_RANKS, Outcome
-from agents_topics.policy import HUMAN_LABEL, OutcomeRule, Signal
+from agents_topics.policy import OutcomeRule, Signal
+from agents_topics.rules import HUMAN_LABEL
 from tables.holding import held_interaction
 from tables.outcome_join import HeldAction, HeldInteraction, OpenOutcome, is_last, meanings_of
 from trueup.explain import Arrived, Case, Chapter

@@ -13,12 +13,13 @@ from agents_topics.codec import Decoded, Malformed, decode_clock
 from agents_topics.envelopes import Headers
 from agents_topics.events import Action, Interaction, Outcome, to_ms
 from agents_topics.policy import Policy, PolicyProblem
+from agents_topics.rules import FUTURE_MS_MAX
 from agents_topics.topics import AGENT_ACTIONS, AGENT_INTERACTIONS, RESOLVER_CHANGELOG
 from streams import changelog
 from streams.changelog import PROGRESS_KEY, progress_of
 from streams.fast_decoder import FastDecoder
 from streams.resolve_outcomes import restore_times
-from tables.outcome_resolver import FUTURE_MS_MAX, OutcomeResolver
+from tables.outcome_resolver import OutcomeResolver
 from trueup.plain_text import duration, shown, utc
 from trueup.topic_reader import TopicReader
 

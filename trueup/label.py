@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from agents_topics.connection import Connection
 from agents_topics.events import Outcome, to_ms, to_timestamp
 from agents_topics.identifiers import key_of
-from agents_topics.policy import HUMAN_LABEL
+from agents_topics.rules import HUMAN_LABEL
 from agents_topics.topics import AGENT_INTERACTIONS
 from sinks.postgres.provenance import outcomes_of_action
 from trueup.emit import Sender

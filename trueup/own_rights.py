@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from agents_topics.rights import COMMANDS, rights_of
 from streams.rights import lacking
 from streams.settings import read_settings
+from trueup.connecting import connection_here
 from trueup.exits import ending_of
-from trueup.surroundings import connection_here
 
 
 def lacking_here(words: Sequence[str]) -> str | None:

@@ -8,8 +8,7 @@ changelog is empty refuses. The group goes last. Running it again ends it.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from aiokafka.admin import AIOKafkaAdminClient
@@ -25,7 +24,7 @@ from streams.clients import KafkaClients
 from streams.rights import Denied, lacking_by
 from streams.topic_admin import create_topics
 from streams.transactions import TaskProducer
-from trueup.broker_view import members_of
+from trueup.broker_view import administering, members_of
 from trueup.embedded.problems import EnvironmentProblem
 from trueup.topic_reader import TopicReader
 
@@ -71,7 +70,7 @@ async def found(connection: Connection, url: str) -> Found:
         EnvironmentProblem: a worker is at work, or an input topic is missing.
         PostgresProblem: Postgres is not there, or is not migrated.
     """
-    async with _admin_of(connection) as admin:
+    async with administering(connection) as admin:
         await _refuse_while_alive(admin, connection)
         there = set(await admin.list_topics())
     async with TopicReader(connection) as reader:
@@ -96,7 +95,7 @@ async def reset(connection: Connection, url: str) -> None:
         PostgresProblem: this user may not empty the tables; nothing was changed.
         KafkaError: the broker refuses; what was done stays done, and it may be run again.
     """
-    async with _admin_of(connection) as admin:
+    async with administering(connection) as admin:
         if lacks := await lacking_by(admin, connection, rights_of("reset", connection.prefix)):
             raise Denied(lacks)
         await _refuse_while_alive(admin, connection)
@@ -112,16 +111,6 @@ async def reset(connection: Connection, url: str) -> None:
 class _Shape:
     partitions: int
     replicas: int
-
-
-@asynccontextmanager
-async def _admin_of(connection: Connection) -> AsyncIterator[AIOKafkaAdminClient]:
-    admin = AIOKafkaAdminClient(**connection.client_options())
-    await admin.start()
-    try:
-        yield admin
-    finally:
-        await admin.close()
 
 
 async def _refuse_while_alive(admin: AIOKafkaAdminClient, connection: Connection) -> None:

@@ -1,39 +1,18 @@
 """Where a command finds its servers and rules: what runs in this folder, else the environment."""
 
-import logging
 import os
 from pathlib import Path
 
-from agents_topics.connection import Connection, connection_of, secret_of
+from agents_topics.connection import secret_of
 from agents_topics.identifiers import tenant_id_of
 from agents_topics.policy_file import load_policy
-from streams.header_names import read_any_header_name
 from streams.settings import read_settings
 from trueup.embedded.problems import EnvironmentProblem
 from trueup.exits import USAGE
 from trueup.printing import fail
-from trueup.running import SERVERS, adopt_running
+from trueup.running import adopt_running
 
-_START = "start `trueup demo` or `trueup up` in this folder"
-
-
-def connection_here() -> Connection:
-    """How Kafka is reached.
-
-    Raises:
-        EnvironmentProblem: No broker is known.
-        ConnectionProblem: A setting is wrong.
-    """
-    adopt_running(os.environ)
-    # What the client has to say of a broker that is away is an error that is told in our words.
-    for name in ("aiokafka", "asyncio"):  # of which the latter tells what the former never awaited
-        logging.getLogger(name).addHandler(logging.NullHandler())
-    read_any_header_name()
-    if not os.environ.get(SERVERS[0]):
-        raise EnvironmentProblem(
-            "No Kafka is known.", f"Set KAFKA_BOOTSTRAP to host:port of a broker, or {_START}."
-        )
-    return connection_of(os.environ)
+TO_START = "start `trueup demo` or `trueup up` in this folder"
 
 
 def database_here() -> str:
@@ -45,7 +24,7 @@ def database_here() -> str:
     adopt_running(os.environ)
     url = secret_of(os.environ, "DATABASE_URL")
     if not url:
-        raise EnvironmentProblem("No database is known.", f"Set DATABASE_URL, or {_START}.")
+        raise EnvironmentProblem("No database is known.", f"Set DATABASE_URL, or {TO_START}.")
     return url
 
 

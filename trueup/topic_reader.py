@@ -6,10 +6,10 @@ from typing import Any, Self
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaConnectionError
 
 from agents_topics.connection import Connection
 from streams.stopping import stop_reading
+from trueup.connecting import start
 from trueup.embedded.problems import EnvironmentProblem
 
 FETCHED_BYTES_MAX = 4 << 20
@@ -46,16 +46,11 @@ class TopicReader:
 
     async def __aenter__(self) -> Self:
         try:
-            await self._admin.start()
-            await self._consumer.start()
-        except BaseException as problem:
+            await start(self._admin, self._connection)
+            await start(self._consumer, self._connection)
+        except BaseException:
             await self._stop()
-            if not isinstance(problem, KafkaConnectionError):
-                raise
-            raise EnvironmentProblem(
-                f"No Kafka broker answers on {self._connection.bootstrap}.",
-                "Check KAFKA_BOOTSTRAP and the other KAFKA_* settings.",
-            ) from None
+            raise
         return self
 
     async def __aexit__(

@@ -9,7 +9,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from trueup.embedded.problems import EnvironmentProblem
 from trueup.parent import PARENT, STOP_S_MAX
 
 READY_S_MAX = 60
+WORKER = ("-m", "trueup", "worker")
 # The status page is on this machine; a proxy of the environment has no business with it.
 _open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
 
@@ -29,6 +30,7 @@ class WorkerProcess:
         environment: Settings of its own.
         log_file: Where all it says goes.
         inherited: What it gets besides; its own settings win.
+        module: What Python runs; a test may have a worker that crashes.
     """
 
     def __init__(
@@ -36,6 +38,7 @@ class WorkerProcess:
         environment: Mapping[str, str],
         log_file: Path,
         inherited: Mapping[str, str] = os.environ,
+        module: Sequence[str] = WORKER,
     ) -> None:
         self.port = free_port()
         self.log_file = log_file
@@ -49,7 +52,7 @@ class WorkerProcess:
         with log_file.open("ab") as log:
             self.process = subprocess.Popen(
                 # -P: a `tables.py` in the user's folder is none of ours.
-                [sys.executable, "-P", "-m", "trueup", "worker"],
+                [sys.executable, "-P", *module],
                 env={**others, **environment, **settings},
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -29,7 +29,7 @@ from streams.topic_admin import create_topics
 from trueup.demo_workload import workload
 from trueup.emit import send_clock, send_records
 from trueup.ledger import audit_database
-from trueup.worker_process import WorkerProcess
+from trueup.worker_process import WORKER, WorkerProcess
 
 PARTITIONS = 4
 GRACE_MS = {"agent-actions": 3_600_000, "agent-interactions": 3_600_000}
@@ -63,11 +63,17 @@ class Run:
         await asyncio.to_thread(migrate, self.url)
         await create_topics(self.connection, PARTITIONS)
 
-    def start(self, name):
+    def start(self, name, module=WORKER, **more):
+        """A worker of this name, with more settings than the run's."""
+        folder = self.folder(name)
+        settings = {**self.settings, "TRUEUP_DATA_FOLDER": str(folder), **more}
+        self.workers[name] = WorkerProcess(settings, folder / "worker.log", module=module)
+
+    def folder(self, name):
+        """Where a worker keeps its log and its data."""
         folder = self.tmp_path / name
         folder.mkdir(exist_ok=True)
-        settings = {**self.settings, "TRUEUP_DATA_FOLDER": str(folder)}
-        self.workers[name] = WorkerProcess(settings, folder / "worker.log")
+        return folder
 
     def stop(self):
         with ThreadPoolExecutor() as pool:

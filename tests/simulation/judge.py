@@ -199,7 +199,7 @@ def _outcome_rows(world):
     for outcome in _last_stored(world, "outcomes", _name_of):
         if outcome["is_settled"]:
             told = {"outcome_status": outcome["status"], "outcome_score": outcome["score"]}
-            told["lineage"] = 0
+            told |= {"lineage": 0}
             at = {name: datetime.fromtimestamp(outcome[f"{name}_ms"] / 1000, UTC) for name in times}
             rows.append(outcome | told | at)
     return rows

@@ -17,6 +17,8 @@ from tables.recalibration import recalibration
 from tables.verdict import verdict
 from tests.real_data import games, ten_bins
 
+FAR = ((56_021, 0), (100_094, 100_000))
+
 
 @st.composite
 def some_bins(draw):
@@ -50,6 +52,8 @@ def against(bins):
 @given(some_bins())
 @example([Sums() for _ in range(10)])
 @example([Sums(n=100_000, sp=100_000 * k * 100_000, sy=50_000) for k in range(10)])
+# The mode is a hundred of the longest steps away.
+@example([Sums(n=100_000, sp=100_000 * stated, sy=sy) for stated, sy in FAR])
 def test_no_other_map_is_more_probable(bins):
     value = against(bins)
     others = [minimize(value, start, method="Nelder-Mead") for start in ((0, 0), (0, -2), (0, 1))]

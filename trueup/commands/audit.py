@@ -7,10 +7,11 @@ from agents_topics.policy_file import load_policy
 from streams.settings import read_settings
 from streams.topic_admin import check_topics
 from trueup.commands.options import AsJson
+from trueup.connecting import connection_here
 from trueup.exits import ENVIRONMENT, NOT_EXACT
 from trueup.ledger import audit_database
 from trueup.printing import fail, print_json, print_line
-from trueup.surroundings import connection_here, database_here
+from trueup.surroundings import database_here
 
 
 def command(as_json: AsJson = False) -> None:

@@ -6,10 +6,10 @@ from typing import Annotated
 import typer
 
 from streams.settings import read_settings
+from trueup.connecting import connection_here
 from trueup.emit import send_clock
 from trueup.exits import USAGE
 from trueup.printing import fail, print_line
-from trueup.surroundings import connection_here
 
 
 def command(

@@ -10,6 +10,7 @@ import typer
 from agents_topics.policy_file import load_policy
 from streams.settings import Settings
 from trueup.commands.options import AsJson
+from trueup.connecting import connection_here
 from trueup.dead_letters import (
     list_letters,
     listing_as_json,
@@ -24,7 +25,7 @@ from trueup.mending import EditCommand, MendedFile
 from trueup.printing import fail, print_json, print_line
 from trueup.redrive import Mending, MendProblem, Wishes, redrive_lines
 from trueup.redrive import redrive as redrive_letters
-from trueup.surroundings import connection_here, readable, tenant_here
+from trueup.surroundings import readable, tenant_here
 
 command = typer.Typer(
     help="Records that were refused, and why; they can be mended and sent again.",

@@ -13,6 +13,7 @@ from agents_topics.connection import secret_of
 from agents_topics.policy_file import load_policy
 from streams.settings import Settings, read_settings
 from trueup.commands.options import AsJson
+from trueup.connecting import connection_here
 from trueup.doctor_kafka import kafka
 from trueup.doctor_machine import machine
 from trueup.doctor_postgres import postgres
@@ -22,7 +23,6 @@ from trueup.in_force import wrong_settings
 from trueup.printing import print_json, print_line
 from trueup.running import adopt_running, names_servers
 from trueup.status import page_of
-from trueup.surroundings import connection_here
 
 MayWrite = Annotated[
     bool,

@@ -14,10 +14,11 @@ from agents_topics.policy_file import load_policy
 from streams.settings import read_settings
 from trueup.check import Problem
 from trueup.commands.options import AsJson
+from trueup.connecting import connection_here
 from trueup.emit import CHUNK_BYTES, emit_file, emit_stream, send_clock, settle_time
 from trueup.exits import BAD_INPUT
 from trueup.printing import fail, print_json, print_line
-from trueup.surroundings import connection_here, readable
+from trueup.surroundings import readable
 
 
 def command(

@@ -16,11 +16,12 @@ from sinks.postgres.provenance import (
 )
 from streams.settings import Settings
 from trueup.commands.options import AsJson
+from trueup.connecting import connection_here
 from trueup.exits import BAD_INPUT, USAGE
 from trueup.explain import Nearby, gather, look_around
 from trueup.explain_story import nothing_lines, story_as_json, story_lines, which_lines
 from trueup.printing import print_json, print_line
-from trueup.surroundings import connection_here, database_here, tenant_here
+from trueup.surroundings import database_here, tenant_here
 
 RECENT_MAX = 20_000
 

@@ -8,10 +8,11 @@ from typing import Annotated
 import typer
 
 from agents_topics.events import to_timestamp
+from trueup.connecting import connection_here
 from trueup.exits import BAD_INPUT, USAGE
 from trueup.label import Label, LabelProblem, send_label
 from trueup.printing import fail, print_line
-from trueup.surroundings import connection_here, database_here, tenant_here
+from trueup.surroundings import database_here, tenant_here
 
 
 class Verdict(StrEnum):

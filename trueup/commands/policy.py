@@ -16,10 +16,11 @@ from agents_topics.policy_history import record_of
 from streams.policy_log import contradictions_of, recorded_policies
 from streams.settings import read_settings
 from trueup.commands.options import AsJson
+from trueup.connecting import connection_here
 from trueup.exits import BAD_INPUT, USAGE
 from trueup.policy_text import begin_of, differences, told
 from trueup.printing import fail, print_json, print_line
-from trueup.surroundings import connection_here, readable
+from trueup.surroundings import readable
 
 command = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 

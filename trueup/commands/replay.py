@@ -17,13 +17,14 @@ from streams.settings import read_settings
 from tables.outcome_resolver import Judging
 from tables.replay import Source
 from trueup.commands.options import AsJson
+from trueup.connecting import connection_here
 from trueup.exits import USAGE
 from trueup.plain_text import counted, utc
 from trueup.printing import fail, print_json, print_line
 from trueup.replay import Job, Replayed, conclude, prepare, run_plan
 from trueup.replay_plan import Asked
 from trueup.signals import end_in_order
-from trueup.surroundings import connection_here, database_here, tenant_here
+from trueup.surroundings import database_here, tenant_here
 
 
 def command(

@@ -7,9 +7,10 @@ from typing import Annotated
 import typer
 
 from agents_topics.roster import GROUP
+from trueup.connecting import connection_here
 from trueup.printing import print_line
 from trueup.reset import Found, found, reset
-from trueup.surroundings import connection_here, database_here
+from trueup.surroundings import database_here
 
 
 def command(

@@ -10,13 +10,13 @@ import typer
 from agents_topics.connection import Connection, ConnectionProblem, secret_of
 from streams.settings import read_settings
 from trueup.commands.options import AsJson
+from trueup.connecting import connection_here
 from trueup.embedded.problems import EnvironmentProblem
 from trueup.exits import ENVIRONMENT
 from trueup.printing import print_json, print_line
 from trueup.running import adopt_running, names_servers
 from trueup.status import read_status
 from trueup.status_text import lines_of
-from trueup.surroundings import connection_here
 
 Pages = Annotated[
     list[str] | None,

@@ -12,10 +12,10 @@ from agents_topics.topics import TOPICS
 from streams.settings import read_settings
 from streams.topic_admin import check_topics, create_topics
 from trueup.commands.options import Form, Printed
+from trueup.connecting import connection_here
 from trueup.exits import ENVIRONMENT
 from trueup.printing import print_json, print_line
 from trueup.running import adopt_running
-from trueup.surroundings import connection_here
 from trueup.topics_text import Row, shell, strimzi, terraform
 
 command = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
