@@ -82,7 +82,7 @@ def running(settings: Mapping[str, str], agents: str) -> Any:
     """A worker with some agents, ready and measured; stopped at the end."""
     measured = Measured(settings, agents)
     try:
-        asyncio.run(measured.worker.wait_until_ready())
+        asyncio.run(measured.worker.wait_until_ready(SECONDS_MAX))
         yield measured
     finally:
         measured.worker.stop()

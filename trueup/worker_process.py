@@ -74,13 +74,13 @@ class WorkerProcess:
         except (urllib.error.URLError, OSError, ValueError):
             return None
 
-    async def wait_until_ready(self) -> None:
+    async def wait_until_ready(self, seconds_max: float = READY_S_MAX) -> None:
         """Every task runs.
 
         Raises:
             EnvironmentProblem: It ended, or was not ready in time.
         """
-        deadline_s = time.monotonic() + READY_S_MAX
+        deadline_s = time.monotonic() + seconds_max
         while time.monotonic() < deadline_s:
             if self.process.poll() is not None:
                 break

@@ -17,7 +17,7 @@ from tests.simulation.world import World, make_plan
 ROOT = Path(__file__).parents[2]
 SEEDS = 40
 CAUGHT_WITHIN = 100
-"""Most are caught by the first few; one shows only where a store takes effect after its time-out."""
+"""Most fall to the first few; one shows only where a store takes effect after its time-out."""
 COVERING_SEEDS = 8
 COVERED_PERCENT_MIN = 90
 TASK_CODE = ("task", "tasks", "work", "transactions", "changelog", "broker", "dead_letters",
