@@ -117,7 +117,7 @@ class Task:
         """All that was in its topics by then is applied; its beginning while that is unknown."""
         self._consumer = consumer
         self._names = names
-        self._step_records_max = step_records_max
+        self._step_records_max = self._step_records = step_records_max
         self._queues = {topic.name: _Queue() for topic in row.reads}
         self._batches: dict[str, deque[list[ConsumerRecord]]] = {t: deque() for t in self._queues}
         self._gap: str | None = None
@@ -248,6 +248,9 @@ class Task:
             except (KafkaError, TimeoutError, OSError, Busy) as problem:
                 self.state = "retrying"
                 self._failures_in_a_row += 1
+                # Were it the step's size that its transaction's deadline does not allow, the same
+                # step would fail for ever.
+                self._step_records = max(1, self._step_records // 2)
                 retry_after_s = getattr(problem, "retry_after_s", None)
                 self.problem = f"{type(problem).__name__}: {problem}"
                 self._log.warning("task_reopens", reason=self.problem)
@@ -287,6 +290,8 @@ class Task:
             if taken_count:
                 await self.work.commit()
                 self._failures_in_a_row = 0
+                grown = self._step_records + 1 + self._step_records_max // 50
+                self._step_records = min(self._step_records_max, grown)
                 self.ran_at_ms = _now_ms()
             if loop.time() >= tick_at_s:
                 await self.work.tick(is_drained=not taken_count)
@@ -307,7 +312,7 @@ class Task:
         records. Whoever is behind so writes in large steps, in which much comes and goes unwritten.
         """
         taken_count = 0
-        while taken_count < self._step_records_max and not self._is_closing and not self._gap:
+        while taken_count < self._step_records and not self._is_closing and not self._gap:
             heads = {topic: held[0] for topic, held in self._batches.items() if held}
             topic = await self.work.choose(heads) if heads else None
             if topic is None:

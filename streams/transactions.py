@@ -77,8 +77,14 @@ class TaskProducer:
         Raises:
             TimeoutError, KafkaError: the result is unknown.
         """
-        with naming("Write"):
-            return await self._commit(outputs, offsets)
+        try:
+            with naming("Write"):
+                return await self._commit(outputs, offsets)
+        except TimeoutError:
+            count = sum(map(len, outputs.values()))
+            raise TimeoutError(
+                f"a transaction of {count} records was not written in {DEADLINE_S:.0f} s"
+            ) from None
 
     async def _commit(self, outputs: Outputs, offsets: Mapping[tuple[str, int], int]) -> Committed:
         async with asyncio.timeout(DEADLINE_S):
