@@ -108,7 +108,7 @@ async def fired(prometheus, wanted, seconds):
 @pytest.mark.parametrize(
     ("rules", "seconds"),
     [
-        pytest.param(hurried(RULES), 60, marks=pytest.mark.slow, id="hurried"),
+        pytest.param(hurried(RULES), 60, marks=pytest.mark.soak, id="hurried"),
         pytest.param(
             RULES, 600, marks=[pytest.mark.soak, pytest.mark.timeout(900)], id="as-written"
         ),

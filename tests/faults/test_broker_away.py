@@ -90,7 +90,7 @@ async def test_a_worker_told_to_stop_ends_also_without_a_broker(
     assert await asyncio.to_thread(worker.process.wait, 2 * STOP_S_MAX) in (0, 1)
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 async def test_a_broker_that_is_away_is_asked_a_few_times_a_second(own_kafka, monkeypatch):
     kafka = await asyncio.to_thread(own_kafka)
     connection = Connection(bootstrap=kafka.bootstrap)
@@ -114,7 +114,7 @@ async def test_a_broker_that_is_away_is_asked_a_few_times_a_second(own_kafka, mo
     assert 0 < len(attempts) <= ATTEMPTS_MAX
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 async def test_a_transactional_id_that_has_expired_costs_a_reopening_and_nothing_else(
     own_kafka, own_database_url, run_on, chance
 ):

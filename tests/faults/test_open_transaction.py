@@ -83,7 +83,7 @@ def check_told(held, status, topic):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("end", ["committed", "fenced"])
+@pytest.mark.parametrize("end", [pytest.param("committed", marks=pytest.mark.soak), "fenced"])
 async def test_neither_silence_nor_a_clock_record_passes_what_an_open_transaction_holds_back(
     servers, own_database_url, tmp_path, end
 ):
