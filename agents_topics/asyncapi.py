@@ -6,23 +6,36 @@ are a task's own state, not a contract.
 
 from typing import Any
 
-from agents_topics.events import Promise
+from agents_topics import calibration
+from agents_topics.events import CloseAlarm, Forget, Forgotten, Promise, ThresholdOverride
 from agents_topics.examples import EXAMPLES
 from agents_topics.label_rates import LabelRate
 from agents_topics.roster import AGENTS
 from agents_topics.schemas import INPUTS, meanings_of, schema_of
 from agents_topics.topics import (
     CALIBRATION_UPDATES,
+    CONTROL,
     DEAD_LETTERS,
+    OUTCOMES,
     SETTLED_OUTCOMES,
     TOPICS,
     Topic,
 )
 
-CONTRACT_VERSION = "1.0.0"
+CONTRACT_VERSION = "1.1.0"
 _KAFKA = "0.5.0"
 _JSON = "application/json"
 _DEAD_LETTER = "DeadLetter"
+_BESIDE: dict[str, tuple[type[Any], ...]] = {
+    CONTROL.name: (ThresholdOverride, CloseAlarm, Forget),
+    OUTCOMES.name: (Forgotten,),
+    SETTLED_OUTCOMES.name: (Promise, Forgotten, ThresholdOverride, CloseAlarm),
+    CALIBRATION_UPDATES.name: (
+        LabelRate,
+        *calibration.RECORDS,
+    ),
+}
+"""What a topic carries beside its own event."""
 _REASON_HEADERS = {
     "topic": "Where the record stood.",
     "partition": "Its partition.",
@@ -48,7 +61,7 @@ def asyncapi() -> dict[str, Any]:
                 "out. Every topic has the same number of partitions, which the operator chooses. "
                 "Inputs are partitioned by murmur2 over the key. A reader ignores fields that it "
                 "does not know. Inputs are plain JSON, CloudEvents 1.0 (binary or structured), or "
-                "JSON behind a schema registry's prefix; clock records plain JSON only."
+                "JSON behind a schema registry's prefix; records of `control` plain JSON only."
             ),
             "license": {
                 "name": "Apache-2.0",
@@ -72,11 +85,7 @@ def messages_of(topic: Topic) -> tuple[Any, ...]:
     """The types of event that a topic carries; none for a task's own state."""
     if topic == DEAD_LETTERS:
         return (_DEAD_LETTER,)
-    if topic == SETTLED_OUTCOMES:
-        return (topic.event, Promise)
-    if topic == CALIBRATION_UPDATES:
-        return (topic.event, LabelRate)
-    return (topic.event,) if topic.event else ()
+    return (topic.event, *_BESIDE.get(topic.name, ())) if topic.event else ()
 
 
 def _name(event: Any) -> str:

@@ -17,7 +17,15 @@ from agents_topics.envelopes import (
     is_structured,
     without_registry_prefix,
 )
-from agents_topics.events import METADATA_BYTES_MAX, Clock, InputEvent, to_ms
+from agents_topics.events import (
+    METADATA_BYTES_MAX,
+    Clock,
+    CloseAlarm,
+    Forget,
+    InputEvent,
+    ThresholdOverride,
+    to_ms,
+)
 from agents_topics.identifiers import key_of
 from agents_topics.rules import NO_CONFIDENCE, broken_rule_of, is_without_confidence
 
@@ -138,18 +146,31 @@ def _envelope_of(event_type: type[InputEvent]) -> type[Any]:
     )
 
 
-def decode_clock(value: bytes | None) -> Clock | Malformed:
-    """The clock record of a `control` record, its time readable; or why there is none."""
-    clock = decode_as(_CLOCK, value)
-    if isinstance(clock, Malformed):
-        return clock
-    if "\0" in clock.event_id:
-        return Malformed("nul", "event_id: holds the character U+0000")
+ControlRecord = Clock | ThresholdOverride | CloseAlarm | Forget
+
+
+def decode_control(value: bytes | None) -> ControlRecord | Malformed:
+    """What a `control` record says, its time readable; or why there is nothing."""
+    found = decode_as(_CONTROL, value)
+    if isinstance(found, Malformed):
+        return found
+    for name in found.__dataclass_fields__:
+        if "\0" in str(getattr(found, name)):
+            return Malformed("nul", f"{name}: holds the character U+0000")
+    if isinstance(found, ThresholdOverride) and not _has_its_value(found):
+        return Malformed("rule", "value: a threshold that is set has one, and no other")
+    if isinstance(found, Forget):
+        return found
+    timed = "until" if isinstance(found, Clock) else "occurred_at"
     try:
-        to_ms(clock.until)
+        to_ms(getattr(found, timed))
     except ValueError as problem:
-        return Malformed("time", f"until: {problem}")
-    return clock
+        return Malformed("time", f"{timed}: {problem}")
+    return found
+
+
+def _has_its_value(override: ThresholdOverride) -> bool:
+    return (override.action == "set") == (override.value is not None)
 
 
 def decode_as(adapter: TypeAdapter[EventType], value: bytes | None) -> EventType | Malformed:
@@ -160,7 +181,9 @@ def decode_as(adapter: TypeAdapter[EventType], value: bytes | None) -> EventType
         return _malformed(problem)
 
 
-_CLOCK = TypeAdapter(Clock)
+_CONTROL: TypeAdapter[ControlRecord] = TypeAdapter(
+    Annotated[ControlRecord, Field(discriminator="kind")]
+)
 
 
 def _malformed(problem: ValidationError) -> Malformed:

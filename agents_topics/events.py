@@ -5,7 +5,7 @@ reach, so that a bad one is a dead letter at the edge and never a failed insert.
 integer milliseconds (`*_at_ms`) and exact integers, so that a replay repeats them bit for bit.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any, Literal
@@ -30,6 +30,7 @@ ConversationId = Annotated[
 ]
 Identifier = Annotated[str, Field(min_length=1, max_length=100)]
 Name50 = Annotated[str, Field(min_length=1, max_length=50)]
+Text200 = Annotated[str, Field(min_length=1, max_length=200)]
 Timestamp = Annotated[
     str,
     Field(pattern=_TIME, json_schema_extra={"format": "date-time"}, description="RFC 3339, zoned"),
@@ -244,6 +245,89 @@ class Clock:
     """Event time is at least this, once everything that came before is applied."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forget:
+    """What is known of a conversation, or of a whole tenant, goes. Topic `control`.
+
+    One record in the conversation's partition; of a tenant one in every partition.
+    """
+
+    __pydantic_config__ = _INPUT
+
+    kind: Literal["forget"]
+    """What the record is."""
+    event_id: Identifier
+    """The record's own id."""
+    tenant_id: TenantId
+    """Whose it is."""
+    conversation_id: ConversationId | None = None
+    """The conversation; absent: all of the tenant."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThresholdOverride:
+    """A person sets a threshold, takes back its last change or lets it go. Topic `control`.
+
+    One record in every partition. It concerns the streams that have outcomes by then. A threshold
+    that was set or taken back is held until it is released.
+    """
+
+    __pydantic_config__ = _INPUT
+
+    kind: Literal["threshold"]
+    """What the record is."""
+    event_id: Identifier
+    """The record's own id; a copy under the same id counts once."""
+    tenant_id: TenantId
+    """Whose streams."""
+    action_type: Name50
+    """Of which action."""
+    outcome_type: Name50 | None = None
+    """Of which outcome; of any where absent."""
+    confidence_source: ConfidenceSource | None = None
+    """With confidences from where; from anywhere where absent."""
+    reviewer: Identifier
+    """Who decided it."""
+    occurred_at: Timestamp
+    """When it was decided; it holds from what has settled when it is read."""
+    action: Literal["set", "roll_back", "release"]
+    """What is asked."""
+    value: Confidence | None = None
+    """The threshold to set; only where one is set."""
+    because: Text200 | None = None
+    """Why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CloseAlarm:
+    """A person closes an open alarm: a new test begins. Topic `control`.
+
+    One record in every partition. It concerns the streams whose alarm is open by then.
+    """
+
+    __pydantic_config__ = _INPUT
+
+    kind: Literal["close_alarm"]
+    """What the record is."""
+    event_id: Identifier
+    """The record's own id; a copy under the same id counts once."""
+    tenant_id: TenantId
+    """Whose streams."""
+    action_type: Name50
+    """Of which action."""
+    outcome_type: Name50 | None = None
+    """Of which outcome; of any where absent."""
+    confidence_source: ConfidenceSource | None = None
+    """With confidences from where; from anywhere where absent."""
+    reviewer: Identifier
+    """Who decided it."""
+    occurred_at: Timestamp
+    """When it was decided; it holds from what has settled when it is read."""
+    because: Text200 | None = None
+    """Why."""
+
+
+ControlOverride = ThresholdOverride | CloseAlarm
 InputEvent = Action | Interaction | Feedback
 
 
@@ -364,7 +448,8 @@ class CalibrationUpdate:
     """The absolute sums of one bin of one stream. Topic `calibration-updates`, compacted by key.
 
     A stream is (tenant, action type, outcome type, window length, confidence source).
-    `counts` are the settled outcomes of this bin by status.
+    `counts` are the settled outcomes of this bin by status; without any the bin is gone, because
+    its tenant was forgotten.
     """
 
     tenant_id: str
@@ -387,6 +472,11 @@ class CalibrationUpdate:
     """The settled outcomes of this bin by status."""
     last_settled_at_ms: int
     """The latest settle time among them."""
+    residuals: list[str] = field(default_factory=list)
+    """Of 20 cells of the bin, each .005 wide, the sums of p - y over all records that fall to its
+    left end and to its right end, in units of 1 / (5000 · 10⁶), in whole numbers; empty where they
+    were not kept from the first record on.
+    """
 
 
 @dataclass(slots=True, kw_only=True)
@@ -413,6 +503,35 @@ class LateEvent:
     """The time it was compared with."""
     grace_ms: int
     """The grace in force: occurred_at_ms + grace_ms is not later than compared_ms."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Forgotten:
+    """A task has forgotten a conversation, or a tenant. Topics `forgotten`, `outcomes`,
+    `settled-outcomes`.
+
+    In `outcomes` it says: drop all that came before it in this partition with its tenant and
+    conversation. What comes after it is new. No other record there begins with `forget_id`.
+    """
+
+    forget_id: str
+    """The event_id of the forget record."""
+    tenant_id: str
+    """Whose it is."""
+    conversation_id: str | None
+    """The conversation; null: all of the tenant."""
+    partition: int
+    """The partition that has forgotten: a tenant is forgotten once in each."""
+    offsets: dict[str, int]
+    """By input topic the offset below which the records are forgotten; later ones are new."""
+    settled_until_ms: int
+    """A conversation's outcomes with a settle time up to here had settled: the bins count them."""
+    open_outcomes: int
+    """How many had not settled."""
+
+
+FORGOTTEN_MARK = b'{"forget_id":'
+"""What it begins with in `outcomes`, where an outcome begins with its id."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,16 +2,21 @@
 
 from typing import Any
 
+from agents_topics.calibration_examples import CALIBRATION_EXAMPLES
 from agents_topics.events import (
     Action,
     CalibrationUpdate,
     Clock,
+    CloseAlarm,
     Feedback,
+    Forget,
+    Forgotten,
     Interaction,
     LateEvent,
     Outcome,
     PolicyRecord,
     Promise,
+    ThresholdOverride,
 )
 from agents_topics.label_rates import LabelRate
 from agents_topics.letters import Redriven
@@ -47,6 +52,14 @@ _FEEDBACK = {
 }
 _SUMS = {"n": 2, "sp": 1_640_000, "spp": "1344800000000", "sy": 1, "spy": 820_000}
 _SUMS |= {"excluded_n": 0, "excluded_sp": 0, "excluded_spp": "0"}
+
+_OVERRIDDEN = {
+    "event_id": "decision-1",
+    "tenant_id": TENANT_ID,
+    "action_type": "send_email",
+    "reviewer": "ann",
+    "occurred_at": "2026-03-01T00:00:00Z",
+}
 
 EXAMPLES: dict[type[Any], dict[str, dict[str, Any]]] = {
     Action: {
@@ -111,6 +124,32 @@ EXAMPLES: dict[type[Any], dict[str, dict[str, Any]]] = {
         },
     },
     Clock: {"full": {"kind": "clock", "event_id": "clock-1", "until": "2026-03-01T00:00:00Z"}},
+    ThresholdOverride: {
+        "set": {
+            "kind": "threshold",
+            **_OVERRIDDEN,
+            "outcome_type": "email_engagement",
+            "confidence_source": "self_report",
+            "action": "set",
+            "value": 0.8,
+            "because": "The price list is being changed.",
+        },
+        "release": {"kind": "threshold", **_OVERRIDDEN, "action": "release"},
+    },
+    CloseAlarm: {
+        "minimal": {"kind": "close_alarm", **_OVERRIDDEN},
+        "full": {
+            "kind": "close_alarm",
+            **_OVERRIDDEN,
+            "outcome_type": "email_engagement",
+            "confidence_source": "self_report",
+            "because": "Its prompt was changed on Monday.",
+        },
+    },
+    Forget: {
+        "tenant": {"kind": "forget", "event_id": "forget-1", "tenant_id": TENANT_ID},
+        "conversation": {"kind": "forget", "event_id": "forget-2", **_IN_CONVERSATION},
+    },
     Outcome: {
         "settled": {
             "id": _OUTCOME_ID,
@@ -160,6 +199,7 @@ EXAMPLES: dict[type[Any], dict[str, dict[str, Any]]] = {
             "lead": _SUMS,
             "counts": {"positive": 1, "expired": 1},
             "last_settled_at_ms": 1_770_022_800_000,
+            "residuals": ["0"] * 40,
         }
     },
     LabelRate: {
@@ -188,6 +228,16 @@ EXAMPLES: dict[type[Any], dict[str, dict[str, Any]]] = {
             "grace_ms": 3_600_000,
         }
     },
+    Forgotten: {
+        "full": {
+            "forget_id": "forget-2",
+            **_IN_CONVERSATION,
+            "partition": 0,
+            "offsets": {"agent-actions": 120, "agent-interactions": 42},
+            "settled_until_ms": 1_769_945_400_000,
+            "open_outcomes": 1,
+        }
+    },
     PolicyRecord: {
         "full": {
             "digest": "14b6feb9e2695935",
@@ -198,4 +248,5 @@ EXAMPLES: dict[type[Any], dict[str, dict[str, Any]]] = {
     Redriven: {
         "full": {"letter": "0:17", "topic": "agent-interactions", "partition": 2, "is_mended": True}
     },
+    **CALIBRATION_EXAMPLES,
 }

@@ -28,7 +28,8 @@ class LabelRate:
     """The absolute counts of one label of one stream. Topic `calibration-updates`, beside the bins.
 
     Only of actions that stated a label and no number. A reader tells it from a bin by the field
-    `confidence_label`, which a bin has not.
+    `confidence_label`, which a bin has not. Without any count it is gone, because its tenant was
+    forgotten.
     """
 
     tenant_id: str

@@ -39,6 +39,11 @@ POINTER = "trueup.pointer"
 REDRIVEN_FROM = "trueup.redriven.from"
 """On a record that was sent again: `topic/partition/offset` of the record that was refused."""
 
+COPIED_FROM = "trueup.copied.from"
+"""On a record that a repartition has copied: `topic/partition/offset/broker's time in ms` of the
+record it was, the topic by its name on the broker.
+"""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Redriven:

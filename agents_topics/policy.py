@@ -29,6 +29,10 @@ TypeName = Annotated[str, Field(min_length=1, max_length=50, pattern=r"^[^/\x00-
 """A type's name is part of keys, where `/` separates."""
 
 
+Dimension = Literal["agent_id", "agent_version", "model", "rep_id", "deal_stage"]
+"""A field of an action that may tell segments apart."""
+
+
 class PolicyProblem(Exception):
     """The policy file breaks a rule: says file, line and reason."""
 
@@ -104,6 +108,7 @@ class PolicyVersion:
     `tenants` holds by tenant the action types for which that tenant has rules of its own, in the
     place of everybody's. `confidence_sources` says by action type where a confidence comes from
     whose event does not say it, `confidence_labels` which words an action may say for it.
+    `segments` names the fields of actions by which calibration is told apart as well.
     """
 
     __pydantic_config__ = _STRICT
@@ -115,6 +120,7 @@ class PolicyVersion:
     confidence_labels: Annotated[tuple[TypeName, ...], Field(min_length=1, max_length=20)] = (
         CONFIDENCE_LABELS
     )
+    segments: tuple[Dimension, ...] = ()
 
     @cached_property
     def effective_from_ms(self) -> int:

@@ -104,10 +104,19 @@ def load_policy(path: Path | None) -> Policy:
     Raises:
         PolicyProblem: the file cannot be read or breaks a rule.
     """
+    return parse_policy(policy_text(path), "the default policy" if path is None else str(path))
+
+
+def policy_text(path: Path | None) -> str:
+    """The text of a file, or that of the default policy.
+
+    Raises:
+        PolicyProblem: the file cannot be read.
+    """
     if path is None:
-        return parse_policy(DEFAULT_POLICY_TOML, "the default policy")
+        return DEFAULT_POLICY_TOML
     try:
-        return parse_policy(path.read_text(encoding="utf-8"), str(path))
+        return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as problem:
         raise PolicyProblem(f"{path}: {problem}") from None
 
@@ -258,6 +267,8 @@ def _check_rules(version: PolicyVersion, number: int, places: "_Places") -> None
         if label in labels[:index]:
             why = f"confidence_labels lists {label!r} twice"
             raise places.problem((*at, "confidence_labels"), why)
+    if len(set(version.segments)) < len(version.segments):
+        raise places.problem((*at, "segments"), "segments lists a field twice")
     known = {action_type for _, action_type, _ in version.parts()}
     for action_type in version.confidence_sources:
         if action_type not in known:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from agents_topics import topics
-from agents_topics.roster import AGENTS, GROUP, RESOLVER, AgentRow
+from agents_topics.roster import AGENTS, CALIBRATOR, GROUP, RESOLVER, AgentRow
 from agents_topics.topics import TOPICS
 
 Operation = Literal["Read", "Write", "Create", "Delete", "Describe", "DescribeConfigs"]
@@ -19,6 +19,9 @@ REDRIVE = "trueup-redrive"
 """The transactional id that all redrives share, so that one fences the other."""
 DEMO, DOCTOR = "demo-", "doctor-"
 """What the names that a demo, and a doctor who tries, make up on the broker begin with."""
+
+
+_MADE: tuple[Operation, ...] = ("Write", "Create", "Delete")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -76,7 +79,7 @@ def _worker(agents: Sequence[AgentRow]) -> Iterator[Right]:
             yield from _topics("Read", [row.changelog])
             yield from _topics("Write", [row.changelog])
             yield Right("transactional-id", row.transactional_ids, "Write", is_prefix=True)
-        if row is RESOLVER:
+        if row in (RESOLVER, CALIBRATOR):
             yield from _policy()
 
 
@@ -110,7 +113,7 @@ def _status() -> Iterator[Right]:
 
 def _audit() -> Iterator[Right]:
     yield from _check()
-    outputs = (topics.LATE_EVENTS, topics.DEAD_LETTERS, topics.OUTCOMES)
+    outputs = (topics.LATE_EVENTS, topics.DEAD_LETTERS, topics.FORGOTTEN, topics.OUTCOMES)
     changelogs = (topics.RESOLVER_CHANGELOG, topics.CALIBRATOR_CHANGELOG)
     yield from _topics("Read", (*RESOLVER.reads, *outputs, *changelogs))
 
@@ -123,9 +126,11 @@ def _explain() -> Iterator[Right]:
 
 def _replay() -> Iterator[Right]:
     """Reads; writes to Postgres alone. A history's own topics are to be allowed beside these."""
-    kept = (topics.LATE_EVENTS, topics.DEAD_LETTERS, topics.POLICIES, topics.RESOLVER_CHANGELOG)
-    yield from _topics("Read", (topics.AGENT_ACTIONS, topics.AGENT_INTERACTIONS, *kept))
-    yield from _topics("Describe", (topics.OUTCOMES, topics.CALIBRATION_UPDATES))
+    kept = (topics.LATE_EVENTS, topics.DEAD_LETTERS, topics.FORGOTTEN, topics.POLICIES)
+    joined = (topics.AGENT_ACTIONS, topics.AGENT_INTERACTIONS)
+    yield from _topics("Read", (*joined, *kept, topics.RESOLVER_CHANGELOG))
+    # A shadow notes the last record of the outputs; the publisher must have written it by then.
+    yield from _topics("Read", (topics.OUTCOMES, topics.CALIBRATION_UPDATES))
     yield Right("group", GROUP, "Describe")
 
 
@@ -140,6 +145,16 @@ def _redrive() -> Iterator[Right]:
     yield Right("transactional-id", REDRIVE, "Write")
 
 
+def _forget() -> Iterator[Right]:
+    """Looks at what there is; asks the tasks; looks whether they and the publisher have done it."""
+    yield from _topics("Write", (topics.CONTROL,))
+    kept = (topics.LATE_EVENTS, topics.DEAD_LETTERS, topics.FORGOTTEN, topics.RESOLVER_CHANGELOG)
+    yield from _topics("Read", kept)
+    told = (topics.OUTCOMES, topics.SETTLED_OUTCOMES, topics.CALIBRATION_UPDATES)
+    yield from _topics("Describe", told)
+    yield Right("group", GROUP, "Describe")
+
+
 def _reset() -> Iterator[Right]:
     """Looks; then deletes what agents have written, makes it anew, and fences who may sleep."""
     yield from _topics("Describe", TOPICS)
@@ -151,6 +166,42 @@ def _reset() -> Iterator[Right]:
             yield Right("topic", topic.name, "Create")
         if row.changelog:
             yield Right("transactional-id", row.transactional_ids, "Write", is_prefix=True)
+
+
+def _rebuild() -> Iterator[Right]:
+    """Reads what tasks have read and said; makes and writes changelogs in their place."""
+    yield from _topics("Describe", TOPICS)
+    yield from _topics("Read", (topics.POLICIES,))
+    yield from _topics("Write", (topics.CALIBRATION_UPDATES,))
+    yield Right("group", GROUP, "Read")
+    for row in AGENTS:
+        if row.changelog:
+            yield from _topics("Read", (*row.reads, *row.writes, row.changelog))
+            for operation in _MADE:
+                yield Right("topic", row.changelog.name, operation)
+            yield Right("transactional-id", row.transactional_ids, "Write", is_prefix=True)
+
+
+def _repartition() -> Iterator[Right]:
+    """Reads what there is and what became of it; writes nothing here."""
+    yield from _topics("Describe", TOPICS)
+    inputs = (topics.AGENT_ACTIONS, topics.AGENT_INTERACTIONS, topics.AGENT_FEEDBACK)
+    ledgers = (topics.LATE_EVENTS, topics.DEAD_LETTERS, topics.FORGOTTEN)
+    yield from _topics("Read", (*inputs, *ledgers, topics.CONTROL, topics.POLICIES))
+    yield from _topics("Read", (topics.RESOLVER_CHANGELOG, topics.CALIBRATION_UPDATES))
+    yield Right("group", GROUP, "Describe")
+
+
+def _repartitioned() -> Iterator[Right]:
+    """Makes every topic under the new prefix, and writes what is copied; a copy that was cut short
+    is looked at and deleted.
+    """
+    yield from _create()
+    yield from _topics("Delete", TOPICS)
+    inputs = (topics.AGENT_ACTIONS, topics.AGENT_INTERACTIONS, topics.AGENT_FEEDBACK)
+    yield from _topics("Read", inputs)
+    yield from _topics("Write", (*inputs, topics.CONTROL, topics.POLICIES))
+    yield Right("group", GROUP, "Describe")
 
 
 def _check() -> Iterator[Right]:
@@ -192,6 +243,10 @@ def _topics(operation: Operation, those: Iterable[topics.Topic]) -> Iterator[Rig
 _NEEDS: dict[str, Callable[[], Iterator[Right]]] = {
     "emit": _emit,
     "clock": _clock,
+    "alarms-close": _clock,
+    "thresholds-set": _clock,
+    "thresholds-roll-back": _clock,
+    "thresholds-release": _clock,
     "label": _label,
     "status": _status,
     "audit": _audit,
@@ -200,9 +255,13 @@ _NEEDS: dict[str, Callable[[], Iterator[Right]]] = {
     "replay": _replay,
     "dead-letters": _dead_letters,
     "dead-letters-redrive": _redrive,
+    "forget": _forget,
     "doctor": _doctor,
     "doctor-kafka": _doctor_who_tries,
     "reset": _reset,
+    "rebuild": _rebuild,
+    "repartition": _repartition,
+    "repartitioned": _repartitioned,
     "topics-check": _check,
     "topics-create": _create,
     "demo": _demo,

@@ -30,13 +30,23 @@ class AgentRow:
 RESOLVER = AgentRow(
     name="outcome-resolver",
     reads=(topics.AGENT_ACTIONS, topics.AGENT_INTERACTIONS, topics.CONTROL),
-    writes=(topics.OUTCOMES, topics.SETTLED_OUTCOMES, topics.LATE_EVENTS, topics.DEAD_LETTERS),
+    writes=(
+        topics.OUTCOMES,
+        topics.SETTLED_OUTCOMES,
+        topics.LATE_EVENTS,
+        topics.DEAD_LETTERS,
+        topics.FORGOTTEN,
+    ),
     changelog=topics.RESOLVER_CHANGELOG,
 )
 CALIBRATOR = AgentRow(
     name="calibrator",
     reads=(topics.SETTLED_OUTCOMES,),
-    writes=(topics.CALIBRATION_UPDATES,),
+    writes=(
+        topics.CALIBRATION_UPDATES,
+        topics.THRESHOLD_ADJUSTMENTS,
+        topics.CALIBRATION_MAPS,
+    ),
     changelog=topics.CALIBRATOR_CHANGELOG,
 )
 PUBLISHER = AgentRow(

@@ -13,30 +13,45 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from agents_topics import calibration
 from agents_topics.events import (
     Action,
     BinSums,
     CalibrationUpdate,
     Clock,
+    CloseAlarm,
     Feedback,
+    Forget,
+    Forgotten,
     Interaction,
     LateEvent,
     Outcome,
     PolicyRecord,
     Promise,
+    ThresholdOverride,
 )
 from agents_topics.examples import EXAMPLES
 from agents_topics.label_rates import LabelCounts, LabelRate
 from agents_topics.letters import Redriven
 from agents_topics.rules import HUMAN_LABEL, RATINGS, REVIEWER_LENGTH_MAX
 
-INPUTS: tuple[type[Any], ...] = (Action, Interaction, Feedback, Clock)
+INPUTS: tuple[type[Any], ...] = (
+    Action,
+    Interaction,
+    Feedback,
+    Clock,
+    Forget,
+    ThresholdOverride,
+    CloseAlarm,
+)
 OUTPUTS: tuple[type[Any], ...] = (
     Outcome,
     Promise,
     CalibrationUpdate,
     LabelRate,
+    *calibration.RECORDS,
     LateEvent,
+    Forgotten,
     PolicyRecord,
     Redriven,
 )
@@ -97,6 +112,13 @@ _RULES: dict[type[Any], list[dict[str, Any]]] = {
                     },
                 },
             },
+        }
+    ],
+    ThresholdOverride: [
+        {
+            "if": {"properties": {"action": {"const": "set"}}},
+            "then": {"required": ["value"], "properties": {"value": {"type": "number"}}},
+            "else": {"properties": {"value": {"type": "null"}}},
         }
     ],
     Feedback: [

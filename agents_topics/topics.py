@@ -3,11 +3,13 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from agents_topics.calibration import CalibrationMap, ThresholdAdjustment
 from agents_topics.events import (
     Action,
     CalibrationUpdate,
     Clock,
     Feedback,
+    Forgotten,
     Interaction,
     LateEvent,
     Outcome,
@@ -85,15 +87,17 @@ def _changelog(name: str) -> Topic:
 
 _CONVERSATION = "tenant_id/conversation_id"
 _STREAM = "tenant_id/action_type"
+_OF_STREAM = "tenant_id/action_type/outcome_type/window_ms/confidence_source"
 
 AGENT_ACTIONS = Topic(name="agent-actions", key=_CONVERSATION, event=Action)
 AGENT_INTERACTIONS = Topic(name="agent-interactions", key=_CONVERSATION, event=Interaction)
 AGENT_FEEDBACK = Topic(name="agent-feedback", key=_CONVERSATION, event=Feedback, is_needed=False)
-CONTROL = Topic(name="control", key="none: one record in every partition", event=Clock)
+CONTROL = Topic(name="control", key="none: sent to the partitions it is for", event=Clock)
 LATE_EVENTS = Topic(name="late-events", key=_CONVERSATION, event=LateEvent)
 DEAD_LETTERS = Topic(
     name="dead-letters", key="as it came", event=None, message_bytes_max=2 * 1_048_588
 )
+FORGOTTEN = Topic(name="forgotten", key=_CONVERSATION, event=Forgotten)
 POLICIES = Topic(
     name="policies", key="digest; all in partition 0", event=PolicyRecord, cleanup="compact"
 )
@@ -105,11 +109,21 @@ REDRIVEN_LETTERS = Topic(
 )
 OUTCOMES = Topic(name="outcomes", key="outcome id", event=Outcome)
 SETTLED_OUTCOMES = Topic(name="settled-outcomes", key=_STREAM, event=Outcome)
+OVERRIDE_KEY = b"control"
+"""In `settled-outcomes` the key of what a person decided: the resolver passes it on, in its own
+transaction and partition, for a topic has one reader in a group.
+"""
 CALIBRATION_UPDATES = Topic(
     name="calibration-updates",
-    key="stream/bin, or stream/label/word",
+    key="stream/bin, or stream, a word, and what tells its records apart",
     event=CalibrationUpdate,
     cleanup="compact",
+)
+THRESHOLD_ADJUSTMENTS = Topic(
+    name="threshold-adjustments", key=_OF_STREAM, event=ThresholdAdjustment, cleanup="compact"
+)
+CALIBRATION_MAPS = Topic(
+    name="calibration-maps", key=_OF_STREAM, event=CalibrationMap, cleanup="compact"
 )
 RESOLVER_CHANGELOG = _changelog("outcome-resolver-changelog")
 CALIBRATOR_CHANGELOG = _changelog("calibrator-changelog")
@@ -121,11 +135,14 @@ TOPICS: tuple[Topic, ...] = (
     CONTROL,
     LATE_EVENTS,
     DEAD_LETTERS,
+    FORGOTTEN,
     POLICIES,
     REDRIVEN_LETTERS,
     OUTCOMES,
     SETTLED_OUTCOMES,
     CALIBRATION_UPDATES,
+    THRESHOLD_ADJUSTMENTS,
+    CALIBRATION_MAPS,
     RESOLVER_CHANGELOG,
     CALIBRATOR_CHANGELOG,
 )

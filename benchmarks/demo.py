@@ -8,14 +8,13 @@ includes what the packages of Kafka, Java and Postgres take to come over the net
 
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
 import time
 from typing import Any
 
-from benchmarks.resolver import RESULTS, commit_now, loop_us
+from benchmarks.recording import circumstances, record
 
 
 def demo(folder: str, cache: str) -> dict[str, Any]:
@@ -42,16 +41,11 @@ def main() -> None:
     """Measures both and writes them down."""
     with tempfile.TemporaryDirectory() as folder:
         found = {
-            "command": "python -m benchmarks.demo",
-            "commit": commit_now(),
-            "machine": f"{os.cpu_count()} cores, Python {platform.python_version()}",
-            "sum_range_1000_us": loop_us(),
+            **circumstances("demo"),
             "cold": demo(folder, f"{folder}/cache"),
             "warm": demo(folder, f"{folder}/cache"),
         }
-    text = json.dumps(found, indent=2)
-    (RESULTS / "demo.json").write_text(text + "\n")
-    print(text)
+    record("demo", found)
 
 
 if __name__ == "__main__":

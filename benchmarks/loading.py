@@ -1,17 +1,40 @@
-"""Fills the input topics of a benchmark as fast as a plain producer can."""
+"""What a benchmark's installation is set to, and its input topics, filled as fast as a plain
+producer can.
+"""
 
 import json
 import uuid
+from collections.abc import Iterable
+from pathlib import Path
 
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from agents_topics.connection import Connection
 from agents_topics.events import to_timestamp
+from agents_topics.topics import AGENT_ACTIONS, AGENT_INTERACTIONS
 from benchmarks.peers_workload import Workload
+from trueup.embedded.servers import Servers
+
+
+def installation(embedded: Servers, folder: Path | str, **more: str) -> dict[str, str]:
+    """The settings of an installation on these servers, its data in a folder; `more` wins."""
+    return {
+        "KAFKA_BOOTSTRAP": embedded.kafka_bootstrap,
+        "DATABASE_URL": embedded.database_url,
+        "TRUEUP_PREFIX": "",
+        "TRUEUP_DATA_FOLDER": str(folder),
+        **more,
+    }
 
 
 def load(connection: Connection, workload: Workload) -> None:
-    """Produces every record of the workload, keyed and partitioned by murmur2."""
+    """Produces every record of the workload."""
+    parts = ((AGENT_ACTIONS, workload.actions), (AGENT_INTERACTIONS, workload.interactions))
+    produce(connection, ((topic.name, *one) for topic, records in parts for one in records))
+
+
+def produce(connection: Connection, records: Iterable[tuple[str, bytes, bytes]]) -> None:
+    """Produces records (topic, key, value) in their order, keyed and partitioned by murmur2."""
     producer = Producer(
         {
             "bootstrap.servers": connection.bootstrap,
@@ -23,19 +46,15 @@ def load(connection: Connection, workload: Workload) -> None:
             "enable.idempotence": True,
         }
     )
-    for topic, records in (
-        ("agent-actions", workload.actions),
-        ("agent-interactions", workload.interactions),
-    ):
+    for topic, key, value in records:
         name = connection.topic(topic)
-        for key, value in records:
-            while True:
-                try:
-                    producer.produce(name, value, key)
-                    break
-                except BufferError:
-                    producer.poll(0.1)
-            producer.poll(0)
+        while True:
+            try:
+                producer.produce(name, value, key)
+                break
+            except BufferError:
+                producer.poll(0.1)
+        producer.poll(0)
     producer.flush()
 
 

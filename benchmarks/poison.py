@@ -10,23 +10,19 @@ takes to start with nothing to do: the machine's other work disturbs these least
 
 import asyncio
 import json
-import os
-import platform
 import sys
 import tempfile
 from collections import Counter
 from random import Random
 
 from agents_topics.connection import connection_of
-from benchmarks.loading import load
+from benchmarks.loading import installation, load
 from benchmarks.peers_workload import Workload, generate
+from benchmarks.recording import circumstances, record
 from benchmarks.resolver import (
     PARTITIONS,
     POLICY,
-    RESULTS,
     Measured,
-    commit_now,
-    loop_us,
     running,
     wait_for,
 )
@@ -66,7 +62,7 @@ def _mutated(value: bytes, random: Random) -> bytes:
 def applied(measured: Measured) -> Counter[str]:
     """How many records of the inputs are applied, by what became of them."""
     found: Counter[str] = Counter()
-    for task in (measured.worker.status() or {}).get("tasks", ()):
+    for task in measured.tasks:
         for name, count in task.get("counts", {}).items():
             topic, _, result = name.rpartition("/")
             if topic.startswith("agent-"):
@@ -113,22 +109,13 @@ def main() -> None:
     """Runs once and writes a result."""
     scale = float(sys.argv[1]) if len(sys.argv) > 1 else 0.2
     with servers() as embedded, tempfile.TemporaryDirectory() as folder:
-        settings = {
-            "KAFKA_BOOTSTRAP": embedded.kafka_bootstrap,
-            "DATABASE_URL": embedded.database_url,
-            "TRUEUP_POLICY": str(POLICY),
-            "TRUEUP_DATA_FOLDER": folder,
-        }
+        settings = installation(embedded, folder, TRUEUP_POLICY=str(POLICY))
         measured = measure(settings, scale)
     result = {
-        "command": f"python -m benchmarks.poison {scale}",
-        "commit": commit_now(),
-        "machine": f"{os.cpu_count()} cores, Python {platform.python_version()}",
-        "sum_range_1000_us": loop_us(),
+        **circumstances(f"poison {scale}"),
         **measured,
     }
-    (RESULTS / "poison.json").write_text(json.dumps(result, indent=2) + "\n")
-    print(json.dumps(result, indent=2))
+    record("poison", result)
 
 
 if __name__ == "__main__":

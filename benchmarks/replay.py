@@ -12,7 +12,6 @@ included.
 import asyncio
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -22,34 +21,23 @@ from resource import RUSAGE_CHILDREN, getrusage
 from typing import Any
 
 from agents_topics.connection import connection_of
-from benchmarks.loading import close_windows, load
+from benchmarks.loading import close_windows, installation, load
 from benchmarks.peers_workload import CLOSED_MS, generate
+from benchmarks.recording import circumstances, record
 from benchmarks.resolver import (
+    BINS,
     PARTITIONS,
     POLICY,
-    RESULTS,
     SETTLED,
-    commit_now,
-    loop_us,
+    asked,
     running,
     wait_for,
 )
 from sinks.postgres.checksums import checksums
 from sinks.postgres.connect import connect
 from sinks.postgres.migrate import migrate
-from sinks.postgres.queries import run_sql
 from streams.topic_admin import create_topics
 from trueup.embedded.servers import servers
-
-BINS = (
-    "SELECT coalesce(sum(n + excluded_n), 0) FROM tenant.calibration_stream_bins"
-    " WHERE record_set = 'all'"
-)
-
-
-def asked(url: str, sql: str) -> int:
-    """The one figure that a statement gives."""
-    return int(asyncio.run(run_sql(url, sql)).rows[0][0])
 
 
 def replay(settings: dict[str, str], *words: str) -> dict[str, Any]:
@@ -94,12 +82,7 @@ def main() -> None:
     workload = generate(scale)
     with servers() as embedded, tempfile.TemporaryDirectory() as folder:
         url = embedded.database_url
-        settings = {
-            "KAFKA_BOOTSTRAP": embedded.kafka_bootstrap,
-            "DATABASE_URL": url,
-            "TRUEUP_POLICY": str(POLICY),
-            "TRUEUP_DATA_FOLDER": folder,
-        }
+        settings = installation(embedded, folder, TRUEUP_POLICY=str(POLICY))
         connection = connection_of(settings)
         migrate(url)
         asyncio.run(create_topics(connection, PARTITIONS))
@@ -119,17 +102,13 @@ def main() -> None:
         }
         live, *others = (asyncio.run(checksums(each)) for each in (url, one, many))
     result = {
-        "command": f"python -m benchmarks.replay {scale}",
-        "commit": commit_now(),
-        "machine": f"{os.cpu_count()} cores, Python {platform.python_version()}",
-        "sum_range_1000_us": loop_us(),
+        **circumstances(f"replay {scale}"),
         "events": len(workload.actions) + len(workload.interactions),
         "outcomes": live.outcomes.rows,
         "are_checksums_equal": all(other == live for other in others),
         **measured,
     }
-    (RESULTS / "replay.json").write_text(json.dumps(result, indent=2) + "\n")
-    print(json.dumps(result, indent=2))
+    record("replay", result)
 
 
 if __name__ == "__main__":

@@ -4,29 +4,28 @@
 
 On the peers' workload, already in the topics, with the embedded servers: a worker with the outcome
 resolver alone until all is settled, every outcome in the topic `outcomes` compared with the truth;
-then a worker with the other agents until Postgres holds the same; then a whole worker in live mode
-at a steady pace, where each action is timed from its send to its row. CPU seconds are a worker's
-whole process tree from its first instruction on, start-up included.
+then a worker with the other agents until Postgres holds the same and every outcome is in its bin;
+then a whole worker in live mode at a steady pace, where each action is timed from its send to its
+row. CPU seconds are a worker's whole process tree from its first instruction on, start-up included.
 """
 
 import asyncio
-import json
-import os
-import platform
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import psutil
 
 from agents_topics.connection import Connection, connection_of
-from benchmarks.loading import close_windows, load, read_settled
+from agents_topics.roster import RESOLVER
+from benchmarks.loading import close_windows, installation, load, read_settled
 from benchmarks.peers_workload import CLOSED_MS, Workload, generate
+from benchmarks.recording import circumstances, record
 from benchmarks.waiting import latencies_ms
 from sinks.postgres.migrate import migrate
 from sinks.postgres.queries import run_sql
@@ -35,10 +34,13 @@ from trueup.embedded.servers import servers
 from trueup.worker_process import WorkerProcess
 
 POLICY = Path(__file__).parent / "peers_policy.toml"
-RESULTS = Path(__file__).parent / "results"
 PARTITIONS = 4
 SECONDS_MAX = 900
 SETTLED = "SELECT count(*) FROM tenant.outcome_records WHERE is_settled"
+BINS = (
+    "SELECT coalesce(sum(n + excluded_n), 0) FROM tenant.calibration_stream_bins"
+    " WHERE record_set = 'all'"
+)
 TRUTH = (
     "SELECT action_id, outcome_status, (extract(epoch FROM resolved_at) * 1000)::bigint"
     " FROM tenant.outcome_records WHERE is_settled"
@@ -53,14 +55,25 @@ class Measured:
         self.began_s = time.monotonic()
         self.worker = WorkerProcess({**settings, "TRUEUP_AGENTS": agents}, log)
 
+    @property
+    def tasks(self) -> Sequence[Mapping[str, Any]]:
+        """What its page says of each task; nothing while there is no page."""
+        return (self.worker.status() or {}).get("tasks", ())
+
     def settled_count(self) -> int:
         """How many outcomes its resolver tasks have settled."""
-        tasks = (self.worker.status() or {}).get("tasks", ())
-        return sum(n for t in tasks for name, n in t.get("counts", {}).items() if "settled" in name)
+        return sum(
+            n for t in self.tasks for name, n in t.get("counts", {}).items() if "settled" in name
+        )
 
     def open_count(self) -> int:
         """How many outcomes its resolver tasks hold open."""
-        return sum(t.get("open", 0) for t in (self.worker.status() or {}).get("tasks", ()))
+        return sum(t.get("open", 0) for t in self.tasks)
+
+    def promised_count(self, closed_ms: int) -> int:
+        """How many resolver tasks have told the calibrator of all that a clock record closed."""
+        own = [task for task in self.tasks if task["agent"] == RESOLVER.name]
+        return sum(task["promised_ms"] >= closed_ms - task["grace_ms"] for task in own)
 
     def cost(self, events: int) -> dict[str, float]:
         """Seconds, rate, CPU and memory since its start."""
@@ -88,6 +101,11 @@ def running(settings: Mapping[str, str], agents: str) -> Any:
         measured.worker.stop()
 
 
+def asked(url: str, sql: str) -> int:
+    """The one figure that a statement gives."""
+    return int(asyncio.run(run_sql(url, sql)).rows[0][0])
+
+
 def wait_for(count: int, counted: Any) -> None:
     """Until as many are counted."""
     until_s = time.monotonic() + SECONDS_MAX
@@ -105,36 +123,23 @@ def wrong_outcomes(found: Mapping[str, tuple[str, int]], truth: Workload) -> int
     )
 
 
-def commit_now() -> str:
-    """The commit that is checked out."""
-    command = ["git", "rev-parse", "--short", "HEAD"]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
-
-
-def loop_us() -> float:
-    """How fast this machine is just now: microseconds of `sum(range(1000))`."""
-    began = time.process_time()
-    for _ in range(20_000):
-        sum(range(1000))
-    return round((time.process_time() - began) / 20_000 * 1e6, 1)
-
-
 def measure(connection: Connection, settings: Mapping[str, str], workload: Workload) -> dict:
     """All three runs."""
     url, outcomes = settings["DATABASE_URL"], len(workload.truth)
     events = len(workload.actions) + len(workload.interactions)
 
-    def query(sql: str) -> Any:
-        return asyncio.run(run_sql(url, sql)).rows
-
     with running(settings, "outcome-resolver") as resolver:
         wait_for(outcomes, resolver.settled_count)
         resolving = resolver.cost(events)
+        # Without the last promises the calibrator would wait for ever.
+        wait_for(PARTITIONS, lambda: resolver.promised_count(CLOSED_MS))
     settled, twice = read_settled(connection, PARTITIONS)
     with running(settings, "calibrator,publisher") as publisher:
-        wait_for(outcomes, lambda: query(SETTLED)[0][0])
+        for sql in (SETTLED, BINS):
+            wait_for(outcomes, partial(asked, url, sql))
         publishing = publisher.cost(events)
-    stored = {name: (status, at_ms) for name, status, at_ms in query(TRUTH)}
+    rows = asyncio.run(run_sql(url, TRUTH)).rows
+    stored = {name: (status, at_ms) for name, status, at_ms in rows}
     with running(settings, "outcome-resolver,calibrator,publisher"):
         latency = asyncio.run(latencies_ms(connection, url))
     return {
@@ -154,12 +159,7 @@ def main() -> None:
     scale = float(sys.argv[1]) if len(sys.argv) > 1 else 1.0
     workload = generate(scale)
     with servers() as embedded, tempfile.TemporaryDirectory() as folder:
-        settings = {
-            "KAFKA_BOOTSTRAP": embedded.kafka_bootstrap,
-            "DATABASE_URL": embedded.database_url,
-            "TRUEUP_POLICY": str(POLICY),
-            "TRUEUP_DATA_FOLDER": folder,
-        }
+        settings = installation(embedded, folder, TRUEUP_POLICY=str(POLICY))
         connection = connection_of(settings)
         migrate(embedded.database_url)
         asyncio.run(create_topics(connection, PARTITIONS))
@@ -167,15 +167,10 @@ def main() -> None:
         close_windows(connection, CLOSED_MS, PARTITIONS)
         measured = measure(connection, settings, workload)
     result = {
-        "command": f"python -m benchmarks.resolver {scale}",
-        "commit": commit_now(),
-        "machine": f"{os.cpu_count()} cores, Python {platform.python_version()}",
-        "sum_range_1000_us": loop_us(),
+        **circumstances(f"resolver {scale}"),
         **measured,
     }
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "resolver.json").write_text(json.dumps(result, indent=2) + "\n")
-    print(json.dumps(result, indent=2))
+    record("resolver", result)
 
 
 if __name__ == "__main__":

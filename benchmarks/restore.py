@@ -8,8 +8,6 @@ Open actions, each in a conversation of its own, are resolved by a worker that i
 
 import asyncio
 import json
-import os
-import platform
 import sys
 import tempfile
 import time
@@ -18,9 +16,10 @@ from pathlib import Path
 from agents_topics.connection import connection_of
 from agents_topics.events import to_timestamp
 from agents_topics.identifiers import key_of, tenant_id_of
-from benchmarks.loading import load
+from benchmarks.loading import installation, load
 from benchmarks.peers_workload import START_MS, Workload
-from benchmarks.resolver import PARTITIONS, RESULTS, commit_now, loop_us, running, wait_for
+from benchmarks.recording import circumstances, record
+from benchmarks.resolver import PARTITIONS, running, wait_for
 from streams.topic_admin import create_topics
 from trueup.embedded.servers import servers
 
@@ -49,12 +48,7 @@ def main() -> None:
     """Runs once and writes a result."""
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
     with servers() as embedded, tempfile.TemporaryDirectory() as folder:
-        settings = {
-            "KAFKA_BOOTSTRAP": embedded.kafka_bootstrap,
-            "DATABASE_URL": embedded.database_url,
-            "TRUEUP_DATA_FOLDER": folder,
-            "TRUEUP_PREFIX": "",
-        }
+        settings = installation(embedded, folder)
         connection = connection_of(settings)
         asyncio.run(create_topics(connection, PARTITIONS))
         load(connection, open_actions(count))
@@ -73,10 +67,7 @@ def main() -> None:
             if '"task_opened"' in line
         ][-PARTITIONS:]
     result = {
-        "command": f"python -m benchmarks.restore {count}",
-        "commit": commit_now(),
-        "machine": f"{os.cpu_count()} cores, Python {platform.python_version()}",
-        "sum_range_1000_us": loop_us(),
+        **circumstances(f"restore {count}"),
         "open_actions": count,
         "restored": restored,
         "seconds_from_start_to_ready": round(seconds, 1),
@@ -84,8 +75,7 @@ def main() -> None:
         "cpu_s": round(cost["cpu_s_per_million"] * count / 1e6, 1),
         "peak_rss_mb": cost["peak_rss_mb"],
     }
-    (RESULTS / "restore.json").write_text(json.dumps(result, indent=2) + "\n")
-    print(json.dumps(result, indent=2))
+    record("restore", result)
 
 
 if __name__ == "__main__":

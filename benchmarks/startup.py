@@ -1,32 +1,36 @@
-"""What commands cost before they do anything, and a worker until it is ready: CPU seconds.
+"""What commands cost before they do anything, and a worker until it is ready, or has stopped.
 
     .venv/bin/python -m benchmarks.startup
 
-The least and the median of several runs; other work on the machine makes all of them dearer, so
-`sum_range_1000_us` stands beside them.
+CPU seconds and seconds that pass, the least and the median of several runs; other work on the
+machine makes all of them dearer, so `sum_range_1000_us` stands beside them.
 """
 
 import asyncio
 import json
 import os
-import platform
 import resource
 import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 from agents_topics.connection import connection_of
-from benchmarks.resolver import PARTITIONS, RESULTS, commit_now, loop_us
+from benchmarks.loading import installation
+from benchmarks.recording import circumstances, record
+from benchmarks.resolver import PARTITIONS
 from sinks.postgres.migrate import migrate
 from streams.topic_admin import create_topics
 from trueup.embedded.servers import servers
 from trueup.worker_process import WorkerProcess
 
 RUNS = 7
-WORKER_RUNS = 3
+WORKER_RUNS = 5
+COMMANDS = ("id x", "--help", "check events.ndjson", "status", "audit")
+Figures = dict[str, dict[str, float]]
 TRUEUP = [sys.executable, "-m", "trueup"]
 EVENT = {
     "event_id": "e1",
@@ -38,71 +42,72 @@ EVENT = {
 }
 
 
-def cpu_s(run: Callable[[], object]) -> float:
-    """User and system time of the child processes that ended meanwhile."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    run()
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+def cpu_s() -> float:
+    """User and system time of the child processes that have ended."""
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return ended.ru_utime + ended.ru_stime
 
 
-def measured(runs: int, run: Callable[[], object]) -> dict[str, float]:
+def measured(runs: int, run: Callable[[], object]) -> Figures:
     """Several runs."""
-    found = [cpu_s(run) for _ in range(runs)]
+    cpu, passed = [], []
+    for _ in range(runs):
+        began_cpu, began = cpu_s(), time.monotonic()
+        run()
+        passed.append(time.monotonic() - began)
+        cpu.append(cpu_s() - began_cpu)
+    return {"cpu_s": _least_and_median(cpu), "seconds": _least_and_median(passed)}
+
+
+def _least_and_median(found: list[float]) -> dict[str, float]:
     return {"least": round(min(found), 2), "median": round(statistics.median(found), 2)}
 
 
-def command(folder: str, *words: str) -> Callable[[], object]:
+def command(folder: str, settings: dict[str, str], *words: str) -> Callable[[], object]:
     """A run of the command."""
     return lambda: subprocess.run(
-        [*TRUEUP, *words], cwd=folder, stdout=subprocess.DEVNULL, check=True
+        [*TRUEUP, *words],
+        cwd=folder,
+        env={**os.environ, **settings},
+        stdout=subprocess.DEVNULL,
+        check=True,
     )
 
 
-def worker(settings: dict[str, str], folder: str) -> Callable[[], object]:
-    """A worker from its start until it is ready, and what stopping it takes."""
-
-    def run() -> None:
+def workers(settings: dict[str, str], folder: str) -> dict[str, Figures]:
+    """Workers from their start until they are ready, and from being told to stop to their end."""
+    cpu, ready, stopped = [], [], []
+    for _ in range(WORKER_RUNS):
+        began_cpu, began = cpu_s(), time.monotonic()
         process = WorkerProcess(settings, Path(folder) / "worker.log")
         try:
             asyncio.run(process.wait_until_ready())
+            ready.append(time.monotonic() - began)
         finally:
-            process.process.kill()
-            process.process.wait()
-
-    return run
+            began = time.monotonic()
+            process.stop()
+            stopped.append(time.monotonic() - began)
+        cpu.append(cpu_s() - began_cpu)
+    return {
+        "a worker until it is ready": {"seconds": _least_and_median(ready)},
+        "a worker until it has stopped": {"seconds": _least_and_median(stopped)},
+        "a worker that starts and stops": {"cpu_s": _least_and_median(cpu)},
+    }
 
 
 def main() -> None:
     """Measures and writes a result."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, servers(prepare=migrate) as running:
         (Path(folder) / "events.ndjson").write_text(json.dumps(EVENT) + "\n")
-        figures = {
-            "python -c pass": measured(
-                RUNS, lambda: subprocess.run([sys.executable, "-c", "pass"], check=True)
-            ),
-            "trueup id x": measured(RUNS, command(folder, "id", "x")),
-            "trueup --help": measured(RUNS, command(folder, "--help")),
-            "trueup check file": measured(RUNS, command(folder, "check", "events.ndjson")),
-        }
-        with servers(prepare=migrate) as running:
-            settings = {
-                "KAFKA_BOOTSTRAP": running.kafka_bootstrap,
-                "DATABASE_URL": running.database_url,
-                "TRUEUP_DATA_FOLDER": folder,
-                "TRUEUP_PREFIX": "",
-            }
-            asyncio.run(create_topics(connection_of(settings), PARTITIONS))
-            figures["a worker until it is ready"] = measured(WORKER_RUNS, worker(settings, folder))
-    result = {
-        "command": "python -m benchmarks.startup",
-        "commit": commit_now(),
-        "machine": f"{os.cpu_count()} cores, Python {platform.python_version()}",
-        "sum_range_1000_us": loop_us(),
-        "cpu_s": figures,
-    }
-    (RESULTS / "startup.json").write_text(json.dumps(result, indent=2) + "\n")
-    print(json.dumps(result, indent=2))
+        settings = installation(running, folder)
+        asyncio.run(create_topics(connection_of(settings), PARTITIONS))
+        nothing = [sys.executable, "-c", "pass"]
+        figures = {"python -c pass": measured(RUNS, lambda: subprocess.run(nothing, check=True))}
+        for words in COMMANDS:
+            run = command(folder, settings, *words.split())
+            figures[f"trueup {words}"] = measured(RUNS, run)
+        figures |= workers(settings, folder)
+    record("startup", {**circumstances("startup"), "figures": figures})
 
 
 if __name__ == "__main__":

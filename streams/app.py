@@ -1,7 +1,7 @@
 """The Faust app, made from the environment: `faust -A streams.app worker` and `trueup worker`."""
 
-import gc
 import os
+import sys
 import threading
 from dataclasses import dataclass
 from typing import Any, cast
@@ -13,15 +13,14 @@ from faust.types import TP
 from agents_topics.connection import Connection, connection_of, secret_of
 from agents_topics.policy_file import load_policy
 from agents_topics.rights import rights_of
-from agents_topics.roster import GROUP, PUBLISHER, RESOLVER
-from agents_topics.topics import TOPICS
+from agents_topics.roster import CALIBRATOR, PUBLISHER, RESOLVER
 from sinks.contract import Sink
 from sinks.postgres.writer import PostgresWriter
 from sinks.prometheus.collector import render
 from streams import topology
-from streams.batches import BatchApp, BatchConsumer
-from streams.broker import Broker
-from streams.clients import KafkaClients
+from streams.batches import BatchApp, BatchConsumer, NoTables
+from streams.fetched_records import fetch_light_records
+from streams.garbage import collect_seldom
 from streams.header_names import read_any_header_name
 from streams.health import HealthServer
 from streams.logs import configure_logs
@@ -32,15 +31,25 @@ from streams.rights import lacking
 from streams.settings import Settings, read_settings
 from streams.tasks import Tasks
 from streams.topic_admin import check_topics
-from streams.transactions import TransactionBudget
-from streams.work import Tools
+from streams.work import tools_of
 
 STOP_S_MAX = 12.0
 EXIT_CONTESTED = 3
 WATCH_S = 2.0
 NEW_CLUSTER_S = 5.0
+THREAD_S_MAX = 0.0005
+"""For so long a thread that reckons keeps the event loop from its turn: by Python's own 5 ms it
+would wait in each of a transaction's dozens of turns, as long as a forecast is made.
+"""
 
 log = structlog.get_logger("trueup.worker")
+
+
+class Process(faust.Worker):
+    """Faust's process of a worker; it ends once all has stopped."""
+
+    async def _sentinel_task(self) -> None:
+        """Nothing; the stock one is a second of sleep."""
 
 
 @dataclass(slots=True)
@@ -77,7 +86,7 @@ class WorkerApp(BatchApp):
         wrong = [problem for problem in found if not problem.is_warning]
         if wrong:
             raise WorkerProblem("; ".join(f"topic {p.topic} {p.reason}" for p in wrong))
-        if RESOLVER in tasks.agents:
+        if RESOLVER in tasks.agents or CALIBRATOR in tasks.agents:
             contradictions = await enter_policy(self.connection, tasks.policy)
             if contradictions:
                 raise WorkerProblem("; ".join(contradictions))
@@ -91,7 +100,8 @@ class WorkerApp(BatchApp):
         """
         configure_logs(read_settings().log_format)  # Faust has just set up its own
         await super().on_first_start()
-        _tune()
+        collect_seldom()
+        sys.setswitchinterval(THREAD_S_MAX)
         if not self.is_checked:
             await self.check()
         tools = self.worker.tasks.tools
@@ -143,31 +153,34 @@ class WorkerApp(BatchApp):
         await self.worker.tasks.tools.broker.stop()
 
 
-def make_app(connection: Connection, settings: Settings, sink: Sink) -> WorkerApp:
-    """A Faust app with every agent bound; nothing is connected before it starts."""
+def make_app(
+    connection: Connection,
+    settings: Settings,
+    sink: Sink,
+    forecasts: PostgresWriter | None = None,
+) -> WorkerApp:
+    """A Faust app with every agent bound; nothing is connected before it starts.
+
+    `forecasts` is where they are kept, if they are: where the sink's rows are, by connections of
+    its own.
+    """
     read_any_header_name()
-    clients = KafkaClients(connection)
-    tools = Tools(
-        clients=clients,
-        group=connection.topic(GROUP),
-        names={topic.name: connection.topic(topic.name) for topic in TOPICS},
-        partition_count=settings.partitions,
-        broker=Broker(clients),
-        budget=TransactionBudget(settings.transactions_per_s),
-        transactions={},
-        restores={},
-    )
+    fetch_light_records()
+    tools = tools_of(connection, settings)
     resolver_settings = ResolverSettings(
         policy=load_policy(settings.policy),
         grace_ms=settings.grace_ms,
         idle_after_ms=settings.idle_after_ms,
     )
-    tasks = Tasks(tools, resolver_settings, sink, settings.step_records_max, settings.rows)
+    tasks = Tasks(
+        tools, resolver_settings, sink, settings.step_records_max, settings.rows, forecasts
+    )
     settings.data_folder.mkdir(parents=True, exist_ok=True)
     app = WorkerApp(
         tools.group,
         broker=f"kafka://{connection.bootstrap}",
         store="memory://",
+        TableManager=NoTables,
         datadir=str(settings.data_folder),
         topic_partitions=settings.partitions,
         topic_disable_leader=True,
@@ -190,11 +203,6 @@ def make_app(connection: Connection, settings: Settings, sink: Sink) -> WorkerAp
     return app
 
 
-def _tune() -> None:
-    """Much live state makes the cyclic collector costly, and its objects hold no cycles."""
-    gc.set_threshold(200_000, 50, 50)
-
-
 def from_environment() -> WorkerApp:
     """The app that this process's environment describes.
 
@@ -207,7 +215,10 @@ def from_environment() -> WorkerApp:
     if not url and PUBLISHER.name in settings.agents:
         raise WorkerProblem("DATABASE_URL is not set: give it postgresql://user:password@host/db")
     connection = connection_of(os.environ)
-    return make_app(connection, settings, PostgresWriter(url or "", connection.prefix))
+    writer = PostgresWriter(url or "", connection.prefix)
+    # Rows do not wait for a connection that a forecast has.
+    forecasts = PostgresWriter(url or "", connection.prefix, connections_max=1)
+    return make_app(connection, settings, writer, forecasts)
 
 
 def __getattr__(name: str) -> WorkerApp:
@@ -221,7 +232,7 @@ def __getattr__(name: str) -> WorkerApp:
 def run(app: WorkerApp) -> None:
     """Runs the worker until it is told to stop, and ends the process."""
     app.stop_s_max = STOP_S_MAX
-    worker = faust.Worker(app, loglevel="WARN", redirect_stdouts=False, quiet=True)
+    worker = Process(app, loglevel="WARN", redirect_stdouts=False, quiet=True)
     worker.spinner = None  # it would write control characters into the log
     worker.execute_from_commandline()
 

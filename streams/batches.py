@@ -19,6 +19,7 @@ import aiokafka
 import faust
 from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
+from faust.tables.manager import TableManager
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from faust.types.tuples import ConsumerMessage
@@ -242,6 +243,15 @@ class BatchTransport(driver.Transport):
 
     Consumer = BatchConsumer
     Producer = IdleProducer
+
+
+class NoTables(TableManager):
+    """Faust's tables, of which there are none: state is the tasks' own."""
+
+    async def on_start(self) -> None:
+        """Begins at once; the stock one first gives tables a second to be defined."""
+        await self._update_channels()
+        await self.recovery.start()
 
 
 class BatchApp(faust.App):

@@ -12,7 +12,8 @@ from streams.clients import Clients
 from streams.rights import naming
 from streams.stopping import stop_reading
 
-RESTORE_RECORDS_MAX = 50_000
+RESTORE_RECORDS_MAX = 500
+"""Taken at a stretch: a few milliseconds, for other tasks' transactions have deadlines."""
 
 
 class Broker:
@@ -74,6 +75,8 @@ class Broker:
                 if (await self._reader.beginning_offsets([tp]))[tp]:
                     return True
                 end = (await self._reader.end_offsets([tp]))[tp]
+                if not end:
+                    return False
                 self._reader.assign([tp])
                 await self._reader.seek_to_beginning(tp)
                 found = False
@@ -82,30 +85,54 @@ class Broker:
                 self._reader.unsubscribe()
         return found
 
+    async def is_empty(self, topic: str, partition: int, begin: int, end: int) -> bool:
+        """Whether no record from `begin` up to `end` is committed or may yet be: markers alone."""
+        assert self._reader
+        if begin >= end:  # a reader that reads nothing must not be assigned: its fetcher dies
+            return True
+        tp = TopicPartition(topic, partition)
+        with naming("Read"):
+            async with self._reading:
+                if (await self._reader.end_offsets([tp]))[tp] < end:  # the last stable offset
+                    return False
+                self._reader.assign([tp])
+                self._reader.seek(tp, begin)
+                while (position := await self._reader.position(tp)) < end:
+                    if fetched := await self._reader.getmany(tp, timeout_ms=200, max_records=1):
+                        position = fetched[tp][0].offset
+                        break
+                self._reader.unsubscribe()
+        return position >= end
+
     async def changelog(self, topic: str, partition: int) -> tuple[dict[bytes, bytes], int]:
         """The last value of every key up to the last stable offset, and that offset."""
-        with naming("Read"):
-            return await self._changelog(topic, partition)
-
-    async def _changelog(self, topic: str, partition: int) -> tuple[dict[bytes, bytes], int]:
         assert self._reader
-        tp = TopicPartition(topic, partition)
-        rows: dict[bytes, bytes] = {}
         async with self._reading:
-            end = (await self._reader.end_offsets([tp]))[tp]
-            self._reader.assign([tp])
-            await self._reader.seek_to_beginning(tp)
-            while await self._reader.position(tp) < end:
-                fetched = await self._reader.getmany(
-                    tp, timeout_ms=200, max_records=RESTORE_RECORDS_MAX
-                )
-                for record in fetched.get(tp, ()):
-                    if record.value is None:
-                        rows.pop(record.key, None)
-                    else:
-                        rows[record.key] = record.value
-            self._reader.unsubscribe()
-        return rows, end
+            return await last_values(self._reader, topic, partition)
+
+
+async def last_values(
+    reader: AIOKafkaConsumer, topic: str, partition: int
+) -> tuple[dict[bytes, bytes], int]:
+    """The last value of every key up to the reader's end of the log, and that offset."""
+    tp = TopicPartition(topic, partition)
+    rows: dict[bytes, bytes] = {}
+    with naming("Read"):
+        end = (await reader.end_offsets([tp]))[tp]
+        if not end:  # a reader waits at a log's end, and whoever asks next waits for the reader
+            return rows, end
+        reader.assign([tp])
+        await reader.seek_to_beginning(tp)
+        while await reader.position(tp) < end:
+            fetched = await reader.getmany(tp, timeout_ms=200, max_records=RESTORE_RECORDS_MAX)
+            for record in fetched.get(tp, ()):
+                if record.value is None:
+                    rows.pop(record.key, None)
+                else:
+                    rows[record.key] = record.value
+            await asyncio.sleep(0)  # what is fetched already comes without a turn of the loop
+        reader.unsubscribe()
+    return rows, end
 
 
 async def _ends(reader: AIOKafkaConsumer, topics: Iterable[str], partition: int) -> dict[str, int]:

@@ -17,10 +17,22 @@ decode = msgspec.msgpack.Decoder().decode
 
 
 BEGIN_ANEW = "stop every worker; `trueup reset` begins anew from the inputs"
+REBUILD = (
+    "stop every worker, then `trueup rebuild --yes` makes it again from the source topics (without "
+    "--yes it only tells)"
+)
 
 
 class StateProblem(Exception):
-    """A task's state cannot be used; says why and what to do."""
+    """A task's state cannot be used; says why and what to do.
+
+    Args:
+        is_lost: Whether its changelog is what lacks, so that it can be made again.
+    """
+
+    def __init__(self, text: str, *, is_lost: bool = False) -> None:
+        super().__init__(text)
+        self.is_lost = is_lost
 
 
 @dataclass(slots=True)
@@ -30,7 +42,8 @@ class Progress:
     Resolver: `times` by topic {log, pushed, broker, silent_from} in ms, `grace_ms` by topic (empty
     where an earlier release wrote it), `policy` the digests in force, `counts` by "topic/class",
     `label_delays` by action type. Calibrator: `promises` by source.
-    `partitions` is how many the state was made for.
+    `partitions` is how many the state was made for; `begins` the offset of the changelog at which
+    a rebuild has begun to write it: no row before that belongs to it.
     """
 
     offsets: dict[str, int] = field(default_factory=dict)
@@ -43,6 +56,7 @@ class Progress:
     label_delays: dict[str, tuple[list[int], int]] = field(default_factory=dict)
     promises: dict[int, int] = field(default_factory=dict)
     partitions: int | None = None
+    begins: int = 0
     format: int = FORMAT
 
 
@@ -59,6 +73,7 @@ def progress_of(value: bytes, name: str) -> Progress:
     if progress.format != FORMAT:
         raise StateProblem(
             f"{name}: its state has format {progress.format}, this release reads {FORMAT}: "
-            f"run the release that wrote it, or {BEGIN_ANEW}"
+            f"run the release that wrote it, or {REBUILD}",
+            is_lost=True,
         )
     return progress

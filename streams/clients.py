@@ -12,6 +12,8 @@ from agents_topics.connection import Connection
 TRANSACTION_TIMEOUT_MS = 10_000
 BATCH_BYTES = 900 * 1024
 CONNECT_PAUSE_S = 0.25
+RETRY_MS = 10
+"""aiokafka's own tenth of a second would pass for each topic that a client has not asked of yet."""
 
 # Level 1 makes our batches smaller than aiokafka's level 3, in two thirds of its time; a producer
 # has no setting for it.
@@ -50,7 +52,7 @@ class KafkaClients:
             max_request_size=4 << 20,
             # aiokafka's lz4 is level 9: three times this one's CPU for more bytes.
             compression_type="zstd",
-            retry_backoff_ms=10,
+            retry_backoff_ms=RETRY_MS,
             request_timeout_ms=10_000,
         )
         _connect_gently(producer.client)
@@ -58,15 +60,19 @@ class KafkaClients:
 
     def reader(self, isolation_level: str = "read_committed") -> AIOKafkaConsumer:
         """Reads records of partitions that it is told; committed ones, if not told otherwise."""
-        return AIOKafkaConsumer(
+        reader = AIOKafkaConsumer(
             **self.connection.client_options(),
             isolation_level=isolation_level,
             enable_auto_commit=False,
             # A changelog that is cut while it is read is read again, never skipped to its end.
             auto_offset_reset="earliest",
             max_partition_fetch_bytes=4 << 20,
-            fetch_max_wait_ms=50,
+            # Nobody waits at a log's end: what is asked next waits behind that on the same line.
+            fetch_max_wait_ms=5,
+            retry_backoff_ms=RETRY_MS,
         )
+        _connect_gently(reader._client)
+        return reader
 
     def admin(self) -> AIOKafkaAdminClient:
         """Asks for what a group has committed."""

@@ -1,5 +1,7 @@
 """Dead letters: the record as it came, with Kafka Connect's headers that say where and why."""
 
+from typing import cast
+
 from aiokafka import ConsumerRecord
 
 from agents_topics import letters
@@ -26,8 +28,7 @@ _OF_ADMISSION = frozenset(
 
 def dead_letter_of(refused: Refused, agent: str) -> Out:
     """The record to write; an oversize one becomes a pointer to where it stands."""
-    record = refused.record
-    assert isinstance(record, ConsumerRecord)
+    record = cast(ConsumerRecord, refused.record)
     value, headers = record.value, list(record.headers)
     size = len(value or b"") + sum(len(k) + len(v or b"") for k, v in headers)
     place = place_of(refused.topic, record.partition, record.offset)

@@ -18,6 +18,7 @@ from agents_topics.envelopes import Headers, is_enveloped
 from agents_topics.events import METADATA_BYTES_MAX, Action, Interaction, to_ms
 from agents_topics.identifiers import is_uuid
 from agents_topics.rules import HUMAN_LABEL
+from agents_topics.topics import AGENT_ACTIONS, AGENT_INTERACTIONS
 from tables.structs import struct_of
 
 KEYS_MAX = 200_000
@@ -116,6 +117,14 @@ class FastDecoder:
             self._new_keys.append(key)
         event = msgspec.convert(decoded.event, self._struct, from_attributes=True)
         return decoded._replace(event=event)
+
+
+def joined_decoders() -> dict[str, FastDecoder]:
+    """A decoder of its own for each joined topic, by the topic's name."""
+    return {
+        AGENT_ACTIONS.name: FastDecoder(Action),
+        AGENT_INTERACTIONS.name: FastDecoder(Interaction),
+    }
 
 
 _hours_ms: dict[str, int] = {}

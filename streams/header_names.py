@@ -68,14 +68,18 @@ class _Records(fetcher.PartitionRecords):  # type: ignore[misc]
     """The records of what was fetched of a partition."""
 
     _records: Any
+    _records_iterator: Iterator[Any]
 
-    def __next__(self) -> Any:
+    def __iter__(self) -> Iterator[Any]:
+        """The generator itself: a call a record less."""
+        return self._records_iterator
+
+    def _unpack_records(self) -> Iterator[Any]:
         try:
-            return super().__next__()
+            yield from super()._unpack_records()
         except UnicodeDecodeError:
             self._records = self._records.again()
-            self._records_iterator = self._unpack_records()
-            return super().__next__()
+            yield from super()._unpack_records()
 
 
 def read_any_header_name() -> None:

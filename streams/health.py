@@ -15,6 +15,9 @@ from streams.checks import setup_learning_scheduler
 from streams.resolve_outcomes import ResolverWork
 from streams.tasks import Tasks
 from tables.label_delay import BOUNDS_S
+from tables.stream_calibration import StreamFold
+from tables.stream_test import StreamTest
+from tables.stream_threshold import StreamThreshold
 
 
 def status_of(tasks: Tasks) -> dict[str, Any]:
@@ -55,6 +58,7 @@ def _state_of(work: object) -> dict[str, Any]:
             "open": resolver.open_count,
             "counts": work.counted,
             "settled_until_ms": resolver.settled_ms,
+            "promised_ms": work.promised_ms,
             "grace_ms": max(time.grace_ms for time in resolver.times.topics.values()),
             "times_ms": {t: time.now_ms for t, time in resolver.times.topics.items()},
             "label_delays": {
@@ -69,11 +73,31 @@ def _state_of(work: object) -> dict[str, Any]:
             "promised_ms": calibrator.promised_ms,
             "promises": calibrator.promises,
             "bins": [
-                {"action_type": stream.action_type, "bin": index, **asdict(held.all)}
+                {
+                    "tenant_id": stream.tenant_id,
+                    "action_type": stream.action_type,
+                    "bin": index,
+                    **asdict(held.all),
+                }
                 for (stream, index), held in calibrator.bins.items()
+            ],
+            "streams": [
+                _stands(fold, fold.judged, fold.acting)
+                for fold in calibrator.folds.values()
+                if fold.judged and fold.acting
             ],
         }
     return {}
+
+
+def _stands(fold: StreamFold, judged: StreamTest, acting: StreamThreshold) -> dict[str, Any]:
+    """Evidence, alarm and threshold of a stream."""
+    return {
+        "action_type": fold.stream.action_type,
+        "log_evidence_nanos": judged.test.raw.log_nanos(),
+        "is_alarm": judged.alarm is not None,
+        "threshold": acting.threshold.value,
+    }
 
 
 Render = Callable[[dict[str, Any]], bytes]

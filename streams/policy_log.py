@@ -9,15 +9,16 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import msgspec
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from agents_topics.connection import Connection
 from agents_topics.events import PolicyRecord
 from agents_topics.policy import Policy
 from agents_topics.policy_history import changes_of_history, record_of
 from agents_topics.topics import POLICIES
-from streams.broker import Broker
+from streams.broker import last_values
 from streams.clients import KafkaClients
+from streams.stopping import stop_reading
 
 PARTITION = 0
 CLOCK_KEY = b"clock"
@@ -27,20 +28,21 @@ _decode = msgspec.json.Decoder(PolicyRecord).decode
 _encode = msgspec.json.Encoder().encode
 
 
-async def contradictions_of(connection: Connection, policy: Policy) -> list[str]:
-    """Why a worker with this policy would not start; nothing is recorded."""
+async def compared(connection: Connection, policy: Policy) -> tuple[list[PolicyRecord], list[str]]:
+    """What is recorded, and why a worker with this policy would not start; records nothing."""
     topic = connection.topic(POLICIES.name)
-    async with _reading(connection) as broker, _writing(connection) as producer:
+    async with _reading(connection) as reader, _writing(connection) as producer:
         clock = await producer.send_and_wait(topic, None, key=CLOCK_KEY, partition=PARTITION)
-        return changes_of_history(await _recorded(broker, topic), policy, clock.timestamp)
+        recorded = await _recorded(reader, topic)
+    return recorded, changes_of_history(recorded, policy, clock.timestamp)
 
 
 async def enter_policy(connection: Connection, policy: Policy) -> list[str]:
     """Records the policy's versions; or says why they contradict what is recorded."""
     topic = connection.topic(POLICIES.name)
-    async with _reading(connection) as broker, _writing(connection) as producer:
+    async with _reading(connection) as reader, _writing(connection) as producer:
         clock = await producer.send_and_wait(topic, None, key=CLOCK_KEY, partition=PARTITION)
-        recorded = await _recorded(broker, topic)
+        recorded = await _recorded(reader, topic)
         problems = changes_of_history(recorded, policy, clock.timestamp)
         if problems:
             return problems
@@ -52,28 +54,28 @@ async def enter_policy(connection: Connection, policy: Policy) -> list[str]:
         # What was never in force and is in the file no more was a plan that was given up.
         for digest in known - policy.by_digest.keys():
             await producer.send_and_wait(topic, None, key=digest.encode(), partition=PARTITION)
-        return changes_of_history(await _recorded(broker, topic), policy, clock.timestamp)
+        return changes_of_history(await _recorded(reader, topic), policy, clock.timestamp)
 
 
 async def recorded_policies(connection: Connection) -> list[PolicyRecord]:
     """What is recorded."""
-    async with _reading(connection) as broker:
-        return await _recorded(broker, connection.topic(POLICIES.name))
+    async with _reading(connection) as reader:
+        return await _recorded(reader, connection.topic(POLICIES.name))
 
 
-async def _recorded(broker: Broker, topic: str) -> list[PolicyRecord]:
-    rows, _ = await broker.changelog(topic, PARTITION)
+async def _recorded(reader: AIOKafkaConsumer, topic: str) -> list[PolicyRecord]:
+    rows, _ = await last_values(reader, topic, PARTITION)
     return [_decode(value) for value in rows.values()]
 
 
 @asynccontextmanager
-async def _reading(connection: Connection) -> AsyncIterator[Broker]:
-    broker = Broker(KafkaClients(connection))
+async def _reading(connection: Connection) -> AsyncIterator[AIOKafkaConsumer]:
+    reader = KafkaClients(connection).reader()
     try:
-        await broker.start()
-        yield broker
+        await reader.start()
+        yield reader
     finally:
-        await broker.stop()
+        await stop_reading(reader)
 
 
 @asynccontextmanager

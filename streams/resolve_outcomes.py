@@ -1,8 +1,9 @@
 """The outcome resolver: actions and what then happened in, outcomes out.
 
-Receive: batches of both topics, the older first, and clock records once everything before them is
+Receive: batches of both topics, the older first, and control records once everything before them is
 applied. Decide: one call into `tables.outcome_resolver`. Save and send: one transaction {outcomes,
-settled outcomes and promises, late events, dead letters, changelog, offsets}.
+settled outcomes, promises and what people decided, late events, dead letters, what was forgotten,
+changelog, offsets}.
 """
 
 import asyncio
@@ -15,14 +16,15 @@ import msgspec
 from aiokafka import ConsumerRecord
 
 from agents_topics import topics
-from agents_topics.codec import Decoded, Malformed, decode_clock
-from agents_topics.events import Action, Interaction, Promise, to_ms, to_timestamp
+from agents_topics.codec import Decoded, Malformed, decode_control
+from agents_topics.events import Clock, Forget, Forgotten, Outcome, Promise, to_ms, to_timestamp
+from agents_topics.identifiers import key_of
 from agents_topics.policy import Policy, PolicyVersion
 from agents_topics.roster import RESOLVER
 from agents_topics.rules import FUTURE_MS_MAX
 from streams.changelog import BEGIN_ANEW, Progress, StateProblem
 from streams.dead_letters import dead_letter_of
-from streams.fast_decoder import FastDecoder
+from streams.fast_decoder import FastDecoder, joined_decoders
 from streams.partitioner import partitions_of
 from streams.settings import variable_of
 from streams.task import Task
@@ -41,6 +43,8 @@ CONTROL = topics.CONTROL.name
 
 encode = msgspec.json.Encoder().encode
 
+_Outputs = dict[tuple[str, int], list[Out]]
+
 
 @dataclass(slots=True)
 class ResolverSettings:
@@ -57,16 +61,16 @@ class ResolverWork(StatefulWork):
     def __init__(self, partition: int, tools: Tools, settings: ResolverSettings) -> None:
         super().__init__(RESOLVER, partition, tools)
         self._settings = settings
-        self._decoders = {
-            topics.AGENT_ACTIONS.name: FastDecoder(Action),
-            topics.AGENT_INTERACTIONS.name: FastDecoder(Interaction),
-        }
+        self._decoders = joined_decoders()
         self._barrier: dict[str, int] | None = None
+        self._overrides: list[bytes] = []
+        """What people decided, to be passed on to the calibrator with the open step."""
         self.resolver = self._empty()
         self.task: Task | None = None
         self.counted: dict[str, int] = {}
         """As of the last transaction: no counter goes back when a step is thrown away."""
-        self._promised_ms = NEVER_MS
+        self.promised_ms = NEVER_MS
+        """The calibrator has been told of every outcome with a settle time at or before this."""
         self._promised_at_s = 0.0
 
     def _empty(self) -> OutcomeResolver:
@@ -79,17 +83,23 @@ class ResolverWork(StatefulWork):
         come others now that are later than that.
         """
         self._barrier = None
+        self._overrides.clear()
         return await super().open()
 
     def begin(self, progress: Progress | None) -> None:
         """An empty changelog is an empty state."""
-        self.resolver = self._empty()
-        self._promised_ms = NEVER_MS
+        self.drop_state()
+        self.promised_ms = NEVER_MS
         self.counted = {} if progress is None else progress.counts
         if progress is not None:
             restore_times(self.resolver, progress)
             self._check_policy(progress)
             self._check_grace(progress)
+
+    def drop_state(self) -> None:
+        """Conversations and their actions hold each other."""
+        self.resolver.drop()
+        self.resolver = self._empty()
 
     def restore_row(self, key: bytes, row: Any) -> None:
         """The core knows its rows."""
@@ -97,7 +107,7 @@ class ResolverWork(StatefulWork):
 
     def _check_policy(self, progress: Progress) -> None:
         """What was in force while the state was made is so in the file, and nothing else was."""
-        begun = {version.digest: version for version in self._begun()}
+        begun = {version.digest: version for version in begun_by(self.resolver)}
         for digest in progress.policy:
             if digest not in begun:
                 raise StateProblem(
@@ -108,11 +118,11 @@ class ResolverWork(StatefulWork):
         places = self._settings.policy.places
         for digest, version in begun.items():
             if digest not in progress.policy:
+                seen = to_timestamp(_seen_ms(self.resolver))
                 raise StateProblem(
                     f"{self.name}: {places[digest]}: the policy file has a version from "
-                    f"{version.effective_from} on, but events up to "
-                    f"{to_timestamp(self._seen_ms())} were judged without it: let it begin later; "
-                    "another rule for the past is a shadow replay"
+                    f"{version.effective_from} on, but events up to {seen} were judged without it: "
+                    "let it begin later; another rule for the past is a shadow replay"
                 )
 
     def _check_grace(self, progress: Progress) -> None:
@@ -126,14 +136,6 @@ class ResolverWork(StatefulWork):
                     f"{topic}, the setting now says {given_ms // 1000} s: set {variable} to "
                     f"{held_ms // 1000}, or {BEGIN_ANEW}"
                 )
-
-    def _begun(self) -> tuple[PolicyVersion, ...]:
-        return self._settings.policy.begun_by(self._seen_ms())
-
-    def _seen_ms(self) -> int:
-        """No record with a later time was judged so far."""
-        topics = self.resolver.times.topics.values()
-        return max(time.now_ms for time in topics) + FUTURE_MS_MAX
 
     # ---- a step --------------------------------------------------------------------------------
 
@@ -222,16 +224,20 @@ class ResolverWork(StatefulWork):
     def _on_control(self, records: Sequence[ConsumerRecord]) -> None:
         resolver = self.resolver
         for record in records:
-            clock = decode_clock(record.value)
-            if isinstance(clock, Malformed):
-                resolver.refuse(CONTROL, record, clock.reason, clock.detail)
+            found = decode_control(record.value)
+            if isinstance(found, Malformed):
+                resolver.refuse(CONTROL, record, found.reason, found.detail)
                 continue
-            until_ms = to_ms(clock.until)
-            if until_ms > record.timestamp + FUTURE_MS_MAX:
-                resolver.refuse(CONTROL, record, "future", f"until {clock.until}")
+            if isinstance(found, Forget):
+                resolver.forget(found, {topic: self.offsets[topic] for topic in JOINED})
+            elif not isinstance(found, Clock):
+                self._overrides.append(record.value)
+            elif (until_ms := to_ms(found.until)) > record.timestamp + FUTURE_MS_MAX:
+                resolver.refuse(CONTROL, record, "future", f"until {found.until}")
+                continue
             else:
                 resolver.times.on_clock(until_ms, record.timestamp)
-                resolver.counts[CONTROL, "admitted"] += 1
+            resolver.counts[CONTROL, "admitted"] += 1
 
     # ---- time ----------------------------------------------------------------------------------
 
@@ -239,7 +245,7 @@ class ResolverWork(StatefulWork):
         """Keeps promising; while topics are silent, lets their times follow the broker's clock."""
         assert self.task
         times = self.resolver.times
-        is_unsaid = self.resolver.settled_ms > self._promised_ms
+        is_unsaid = self.resolver.settled_ms > self.promised_ms
         if not is_drained and not is_unsaid and not self.resolver.is_settling:
             return
         if times.first_ms == NEVER_MS:
@@ -256,39 +262,66 @@ class ResolverWork(StatefulWork):
 
     async def _write(self, step: Step) -> int:
         names = self.tools.names
-        outputs: dict[tuple[str, int], list[Out]] = defaultdict(list)
+        outputs: _Outputs = defaultdict(list)
         own = self.partition
+        self._add_forgotten(step, outputs)
         outcomes = outputs[names[topics.OUTCOMES.name], own]
         settled = []
         for outcome in step.outcomes:
             value = encode(outcome)
             outcomes.append(Out(outcome.id.encode(), value))
             if outcome.is_settled and outcome.calibrates:
-                key = f"{outcome.tenant_id}/{outcome.action_type}".encode()
-                settled.append(Out(key, value))
-        partitions = partitions_of([out.key or b"" for out in settled], self.tools.partition_count)
-        for out, partition in zip(settled, partitions, strict=True):
-            outputs[names[topics.SETTLED_OUTCOMES.name], partition].append(out)
+                settled.append(Out(_stream_key(outcome), value))
+        self._add_settled(settled, outputs)
         for late in step.late:
             key = f"{late.tenant_id}/{late.conversation_id}".encode()
             outputs[names[topics.LATE_EVENTS.name], own].append(Out(key, encode(late)))
         for refused in step.refused:
             letter = dead_letter_of(refused, RESOLVER.name)
             outputs[names[topics.DEAD_LETTERS.name], own].append(letter)
+        overrides = [Out(topics.OVERRIDE_KEY, value) for value in self._overrides]
+        outputs[names[topics.SETTLED_OUTCOMES.name], own] += overrides
         promised_ms = self._add_promise(outputs)
         progress = self._progress()
         outputs[self.changelog_name, own] = row_outs(step.changes, progress)
         broker_now_ms = await self.transact(outputs)
+        self._overrides.clear()
         self.counted = progress.counts
         if promised_ms is not None:
-            self._promised_ms, self._promised_at_s = promised_ms, _now_s()
+            self.promised_ms, self._promised_at_s = promised_ms, _now_s()
         return broker_now_ms
 
-    def _add_promise(self, outputs: dict[tuple[str, int], list[Out]]) -> int | None:
+    def _add_settled(self, settled: Sequence[Out], outputs: _Outputs) -> None:
+        name = self.tools.names[topics.SETTLED_OUTCOMES.name]
+        keys = list({out.key or b"" for out in settled})  # a stream has thousands of outcomes
+        found = dict(zip(keys, partitions_of(keys, self.tools.partition_count), strict=True))
+        for out in settled:
+            outputs[name, found[out.key or b""]].append(out)
+
+    def _add_forgotten(self, step: Step, outputs: _Outputs) -> None:
+        """Before all else of the step: of a conversation what had settled goes to its bins, of a
+        tenant every calibrator task is told.
+        """
+        names, own = self.tools.names, self.partition
+        for forgetting in step.forgotten:
+            said = forgetting.record
+            out = Out(_key_of(said), encode(said))
+            settled = [Out(_stream_key(o), encode(o)) for o in forgetting.settled if o.calibrates]
+            self._add_settled(settled, outputs)
+            if said.conversation_id is None:
+                for partition in range(self.tools.partition_count):
+                    outputs[names[topics.SETTLED_OUTCOMES.name], partition].append(out)
+            for topic in (topics.OUTCOMES, topics.FORGOTTEN):
+                outputs[names[topic.name], own].append(out)
+
+    def _progress(self) -> Progress:
+        return noted(self.resolver, self.offsets, self.tools.partition_count, self.begins)
+
+    def _add_promise(self, outputs: _Outputs) -> int | None:
         """At most once a second: everything with a settle time up to now has been written."""
         settled_ms = self.resolver.settled_ms
         is_due = _now_s() - self._promised_at_s >= PROMISE_S
-        if settled_ms <= self._promised_ms or not is_due:
+        if settled_ms <= self.promised_ms or not is_due:
             return None
         value = encode(Promise(source=self.partition, until_ms=settled_ms))
         for partition in range(self.tools.partition_count):
@@ -296,29 +329,54 @@ class ResolverWork(StatefulWork):
             outputs[name, partition].append(Out(None, value))
         return settled_ms
 
-    def _progress(self) -> Progress:
-        times = self.resolver.times
-        return Progress(
-            offsets=dict(self.offsets),
-            times={
-                topic: [t.log_ms, t.pushed_ms, t.broker_ms, t.silent_from_ms]
-                for topic, t in times.topics.items()
-            },
-            grace_ms={topic: t.grace_ms for topic, t in times.topics.items()},
-            first_ms=times.first_ms,
-            first_broker_ms=times.first_broker_ms,
-            policy=[version.digest for version in self._begun()],
-            partitions=self.tools.partition_count,
-            counts={"/".join(name): count for name, count in self.resolver.counts.items()},
-            label_delays={
-                name: (delay.counts, delay.sum_ms)
-                for name, delay in self.resolver.label_delays.items()
-            },
-        )
+
+def _stream_key(outcome: Outcome) -> bytes:
+    return f"{outcome.tenant_id}/{outcome.action_type}".encode()
+
+
+def _key_of(said: Forgotten) -> bytes:
+    """That of the conversation; of a tenant its id, which no key of a stream is."""
+    if said.conversation_id is None:
+        return said.tenant_id.encode()
+    return key_of(said.tenant_id, said.conversation_id).encode()
 
 
 def _now_s() -> float:
     return asyncio.get_running_loop().time()
+
+
+def begun_by(resolver: OutcomeResolver) -> tuple[PolicyVersion, ...]:
+    """The versions of its policy that a record judged so far may have fallen under."""
+    return resolver.policy.begun_by(_seen_ms(resolver))
+
+
+def _seen_ms(resolver: OutcomeResolver) -> int:
+    """No record with a later time was judged so far."""
+    return max(time.now_ms for time in resolver.times.topics.values()) + FUTURE_MS_MAX
+
+
+def noted(
+    resolver: OutcomeResolver, offsets: Mapping[str, int], partitions: int, begins: int
+) -> Progress:
+    """Where a resolver task stands."""
+    times = resolver.times
+    return Progress(
+        offsets=dict(offsets),
+        times={
+            topic: [t.log_ms, t.pushed_ms, t.broker_ms, t.silent_from_ms]
+            for topic, t in times.topics.items()
+        },
+        grace_ms={topic: t.grace_ms for topic, t in times.topics.items()},
+        first_ms=times.first_ms,
+        first_broker_ms=times.first_broker_ms,
+        policy=[version.digest for version in begun_by(resolver)],
+        partitions=partitions,
+        begins=begins,
+        counts={"/".join(name): count for name, count in resolver.counts.items()},
+        label_delays={
+            name: (delay.counts, delay.sum_ms) for name, delay in resolver.label_delays.items()
+        },
+    )
 
 
 def restore_times(resolver: OutcomeResolver, progress: Progress) -> None:

@@ -24,6 +24,7 @@ from agents_topics.roster import AgentRow
 from streams.batches import Batch, BatchConsumer, Position
 from streams.changelog import StateProblem
 from streams.logs import in_words
+from streams.step_size import StepSize
 from streams.unstable import Unstable, unstable_at
 
 TICK_S = 1.0
@@ -117,7 +118,7 @@ class Task:
         """All that was in its topics by then is applied; its beginning while that is unknown."""
         self._consumer = consumer
         self._names = names
-        self._step_records_max = self._step_records = step_records_max
+        self._step_size = StepSize(step_records_max)
         self._queues = {topic.name: _Queue() for topic in row.reads}
         self._batches: dict[str, deque[list[ConsumerRecord]]] = {t: deque() for t in self._queues}
         self._gap: str | None = None
@@ -246,11 +247,10 @@ class Task:
                 self._log.error("task_refused", reason=str(problem))
                 self._is_closing = True
             except (KafkaError, TimeoutError, OSError, Busy) as problem:
+                if self.state == "running":  # what could not open says nothing of a step's size
+                    self._step_size.on_failed()
                 self.state = "retrying"
                 self._failures_in_a_row += 1
-                # Were it the step's size that its transaction's deadline does not allow, the same
-                # step would fail for ever.
-                self._step_records = max(1, self._step_records // 2)
                 retry_after_s = getattr(problem, "retry_after_s", None)
                 self.problem = f"{type(problem).__name__}: {problem}"
                 self._log.warning("task_reopens", reason=self.problem)
@@ -288,10 +288,10 @@ class Task:
                 raise Busy(f"a batch was lost on the way: {self._gap}", 0)
             taken_count = await self._take_step()
             if taken_count:
+                ended_s = loop.time()
                 await self.work.commit()
                 self._failures_in_a_row = 0
-                grown = self._step_records + 1 + self._step_records_max // 50
-                self._step_records = min(self._step_records_max, grown)
+                self._step_size.on_written(taken_count, loop.time() - ended_s)
                 self.ran_at_ms = _now_ms()
             if loop.time() >= tick_at_s:
                 await self.work.tick(is_drained=not taken_count)
@@ -312,20 +312,24 @@ class Task:
         records. Whoever is behind so writes in large steps, in which much comes and goes unwritten.
         """
         taken_count = 0
-        while taken_count < self._step_records and not self._is_closing and not self._gap:
+        while taken_count < self._step_size.records and not self._is_closing and not self._gap:
             heads = {topic: held[0] for topic, held in self._batches.items() if held}
             topic = await self.work.choose(heads) if heads else None
             if topic is None:
                 break
-            taken_count += self._take_batch(topic)
+            taken_count += self._take_batch(topic, self._step_size.records - taken_count)
             await asyncio.sleep(0)  # others have their turn, and what was fetched comes in
         return taken_count
 
-    def _take_batch(self, topic: str) -> int:
+    def _take_batch(self, topic: str, count_max: int) -> int:
+        """A batch, or as much of it as is wanted."""
         queue = self._queues[topic]
         records = self._batches[topic].popleft()
         if records[0].offset < queue.next_offset:
             records = [record for record in records if record.offset >= queue.next_offset]
+        if len(records) > count_max:
+            self._batches[topic].appendleft(records[count_max:])
+            records = records[:count_max]
         if records:
             self.work.take(topic, records)
             queue.next_offset = records[-1].offset + 1

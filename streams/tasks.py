@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import structlog
 from faust.types import TP
@@ -9,12 +10,14 @@ from faust.types import TP
 from agents_topics.policy import Policy
 from agents_topics.roster import AGENTS, CALIBRATOR, RESOLVER, AgentRow
 from sinks.contract import Sink
+from sinks.postgres.writer import PostgresWriter
 from streams.batches import Batch, BatchConsumer
 from streams.calibrate import CalibratorWork
+from streams.foretell import Foretelling
 from streams.publish import PublisherWork
 from streams.resolve_outcomes import ResolverSettings, ResolverWork
 from streams.task import Task, Work
-from streams.work import Tools
+from streams.work import StatefulWork, Tools
 
 log = structlog.get_logger("trueup.worker")
 
@@ -29,10 +32,12 @@ class Tasks:
         sink: Sink,
         step_records_max: int,
         agents: Sequence[AgentRow] = AGENTS,
+        forecasts: PostgresWriter | None = None,
     ) -> None:
         self.tools = tools
         self._resolver_settings = resolver_settings
         self._sink = sink
+        self._forecasts = forecasts
         self._step_records_max = step_records_max
         self.agents = agents
         self._logical = {name: topic for topic, name in tools.names.items()}
@@ -50,7 +55,7 @@ class Tasks:
 
     @property
     def policy(self) -> Policy:
-        """The rules of its resolver tasks."""
+        """The rules of its tasks."""
         return self._resolver_settings.policy
 
     @property
@@ -83,6 +88,9 @@ class Tasks:
                     work.task = task
                 self._tasks[row.name, partition] = task
                 task.start()
+        for work in self._kept.values():
+            if isinstance(work, StatefulWork):
+                work.drop_state()
         self._kept.clear()
         self.is_assigned = True
         log.info("tasks_assigned", count=len(self._tasks))
@@ -103,7 +111,12 @@ class Tasks:
     def _work_of(self, row: AgentRow, partition: int) -> Work:
         makers: dict[str, Callable[[], Work]] = {
             RESOLVER.name: lambda: ResolverWork(partition, self.tools, self._resolver_settings),
-            CALIBRATOR.name: lambda: CalibratorWork(partition, self.tools),
+            CALIBRATOR.name: lambda: CalibratorWork(partition, self.tools, self.policy),
         }
-        make = makers.get(row.name, lambda: PublisherWork(partition, self.tools, self._sink))
+        make = makers.get(row.name, lambda: self._publisher_of(partition))
         return make()
+
+    def _publisher_of(self, partition: int) -> PublisherWork:
+        writer = self._forecasts
+        foretell = partial(Foretelling, partition, self.tools, writer) if writer else None
+        return PublisherWork(partition, self.tools, self._sink, foretell)

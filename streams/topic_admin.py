@@ -1,5 +1,6 @@
 """Topics on the broker: created and checked by the operator's commands, never by a worker."""
 
+import asyncio
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import (
+    KafkaTimeoutError,
     TopicAlreadyExistsError,
     TopicAuthorizationFailedError,
     UnknownTopicOrPartitionError,
@@ -15,9 +17,13 @@ from aiokafka.errors import (
 
 from agents_topics.connection import Connection
 from agents_topics.rights import rights_of
+from agents_topics.roster import AGENTS
 from agents_topics.topics import DAY_MS, FOREVER_MS, TOPICS, Topic
+from streams.changelog import REBUILD
 from streams.rights import Denied, lacking_by, naming
 
+SEEN_WITHIN_S = 30
+"""How long brokers may take to learn of a topic that was made."""
 SPARE_MS = 7 * DAY_MS
 """How much longer than the longest window and its grace a topic must keep its records."""
 
@@ -47,7 +53,7 @@ async def create_topics(
 
     Raises:
         Denied: its user may not look; a topic that it may not see is not taken for a missing one.
-        KafkaError: the broker refuses one.
+        KafkaError: the broker refuses one, or does not come to know of it.
     """
     admin = AIOKafkaAdminClient(**connection.client_options())
     await admin.start()
@@ -74,9 +80,25 @@ async def create_topics(
                 )
             )
         response = await admin.create_topics(wanted)
-        return list(_created(response.topic_errors))
+        created = list(_created(response.topic_errors))
+        await _seen_by_broker(admin, created)
+        return created
     finally:
         await admin.close()
+
+
+async def _seen_by_broker(admin: AIOKafkaAdminClient, names: list[str]) -> None:
+    """Waits for topics: the controller answers before the brokers know what it has made."""
+    unseen = set(names)
+    try:
+        async with asyncio.timeout(SEEN_WITHIN_S):
+            while unseen := unseen - set(await admin.list_topics()):
+                await asyncio.sleep(0.05)
+    except TimeoutError:
+        raise KafkaTimeoutError(
+            f"{', '.join(sorted(unseen))}: created, and the broker does not know of it after "
+            f"{SEEN_WITHIN_S} s: look at its log; `trueup topics check` says when it is there"
+        ) from None
 
 
 def _created(answers: Sequence[Any]) -> Iterator[str]:
@@ -116,6 +138,7 @@ async def check_topics(
         needed = [connection.topic(topic.name) for topic in TOPICS if topic.is_needed]
         missing = [name for name in needed if name not in settings]
         problems = [TopicProblem(n, "is missing: `trueup topics create` makes it") for n in missing]
+        changelogs = {connection.topic(row.changelog.name) for row in AGENTS if row.changelog}
         replicas = {}
         for found in await admin.describe_topics(list(settings)) if settings else []:
             count = len(found["partitions"])
@@ -123,13 +146,13 @@ async def check_topics(
                 continue
             replicas[found["topic"]] = min(len(p["replicas"]) for p in found["partitions"])
             if count != partitions:
-                problems.append(
-                    TopicProblem(
-                        found["topic"],
-                        f"has {count} partitions, TRUEUP_PARTITIONS says {partitions}: every "
-                        "topic needs the same number, as the state was made for",
-                    )
+                reason = (
+                    f"has {count} partitions, TRUEUP_PARTITIONS says {partitions}: every topic "
+                    "needs the same number, as the state was made for"
                 )
+                if found["topic"] in changelogs:
+                    reason += f"; if the inputs have {partitions}: {REBUILD}"
+                problems.append(TopicProblem(found["topic"], reason))
         brokers = len((await admin.describe_cluster())["brokers"])
         for topic in TOPICS:
             name = connection.topic(topic.name)

@@ -4,10 +4,12 @@
        │ agent-actions, agent-interactions, control      (agents_topics.events, .codec)
        ▼
     outcome-resolver   resolve_outcomes → tables.outcome_resolver, .outcome_join   (pure)
-       │ one transaction: outcomes, settled-outcomes, late-events, dead-letters, changelog, offsets
+       │ one transaction: outcomes, settled-outcomes, late-events, dead-letters, forgotten,
+       │ changelog, offsets
        ▼
-    calibrator         calibrate → tables.calibrator, .calibration_bins            (pure)
-       │ one transaction: calibration-updates, changelog, offsets
+    calibrator         calibrate → tables.calibrator, .stream_calibration          (pure)
+       │ one transaction: calibration-updates, threshold-adjustments, calibration-maps, changelog,
+       │ offsets
        ▼
     publisher          publish → sinks.postgres                 (offsets in the same transaction)
 

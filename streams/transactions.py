@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from aiokafka import TopicPartition
+from aiokafka.errors import IllegalOperation, KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
 from streams.clients import Clients
@@ -85,6 +86,9 @@ class TaskProducer:
             raise TimeoutError(
                 f"a transaction of {count} records was not written in {DEADLINE_S:.0f} s"
             ) from None
+        except IllegalOperation as left:
+            # The sender left the transaction on an answer that nobody here was waiting for.
+            raise KafkaError(f"fenced, or timed out, while it was written: {left}") from None
 
     async def _commit(self, outputs: Outputs, offsets: Mapping[tuple[str, int], int]) -> Committed:
         async with asyncio.timeout(DEADLINE_S):

@@ -7,20 +7,34 @@ the two disagree somebody lost a changelog or reset a group, and the task refuse
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from aiokafka import ConsumerRecord
 
-from agents_topics.roster import AgentRow
+from agents_topics.connection import Connection
+from agents_topics.roster import GROUP, AgentRow
+from agents_topics.topics import TOPICS
 from streams import changelog
 from streams.broker import Broker
-from streams.changelog import BEGIN_ANEW, PROGRESS_KEY, Progress, StateProblem, progress_of
-from streams.clients import Clients
+from streams.changelog import (
+    BEGIN_ANEW,
+    PROGRESS_KEY,
+    REBUILD,
+    Progress,
+    StateProblem,
+    progress_of,
+)
+from streams.clients import Clients, KafkaClients
+from streams.garbage import leave_alone
+from streams.settings import Settings
 from streams.task import Busy
 from streams.transactions import Out, Outputs, TaskProducer, TransactionBudget
 
-RESTORE_TURN_ROWS = 2_000
+RESTORE_TURN_BYTES = 50_000
+"""Of rows, built at a stretch: a few milliseconds, however many ids a row holds. A transaction of
+another task takes dozens of the loop's turns, each behind one of these.
+"""
 PARTITIONS_ADDED = (
     "partitions were added, and keys are elsewhere now than their state; an installation of so "
     "many has a TRUEUP_PREFIX of its own (docs/operations/partitions.md)"
@@ -45,6 +59,27 @@ class Tools:
     """Transactions of this worker by result."""
     restores: dict[tuple[str, int], int]
     """How often a state was read from its changelog, by Faust agent and partition."""
+    restoring: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """One task after the other: the first ones work while the last ones wait, the rows of one alone
+    are in memory beside its state, and of the loop's turns one is a restore's, not one a task.
+    """
+    foretelling: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """One stream after the other: a day ends for all of them at once."""
+
+
+def tools_of(connection: Connection, settings: Settings) -> Tools:
+    """An installation's tools; nothing is connected before its broker is started."""
+    clients = KafkaClients(connection)
+    return Tools(
+        clients=clients,
+        group=connection.topic(GROUP),
+        names={topic.name: connection.topic(topic.name) for topic in TOPICS},
+        partition_count=settings.partitions,
+        broker=Broker(clients),
+        budget=TransactionBudget(settings.transactions_per_s),
+        transactions={},
+        restores={},
+    )
 
 
 class StatefulWork:
@@ -57,6 +92,7 @@ class StatefulWork:
         self.partition = partition
         self.tools = tools
         self.offsets: dict[str, int] = {}
+        self.begins = 0
         self.was_kept = False
         self.changelog_name = tools.names[row.changelog.name]
         self._producer: TaskProducer | None = None
@@ -70,6 +106,9 @@ class StatefulWork:
     def restore_row(self, key: bytes, row: Any) -> None:
         """Takes back one of the changelog's rows."""
         raise NotImplementedError
+
+    def drop_state(self) -> None:
+        """Lets a state go that nobody will use; opens the circles in it, if there are any."""
 
     async def open(self) -> dict[str, int]:
         """Fences, restores; returns the applied offsets.
@@ -89,26 +128,43 @@ class StatefulWork:
                 self.was_kept = True
                 return dict(self.offsets)
         self._changelog_end, self.was_kept = None, False
-        rows, end = await tools.broker.changelog(self.changelog_name, self.partition)
+        async with tools.restoring:
+            rows, end = await self.read()
+            await self._restore(rows)
+        self._changelog_end = end
+        at = (self.row.name, self.partition)
+        tools.restores[at] = tools.restores.get(at, 0) + 1
+        return dict(self.offsets)
+
+    async def read(self) -> tuple[dict[bytes, bytes], int]:
+        """The changelog's rows, to be restored, and its end, once they and the offsets were found
+        to belong together; writes nothing and fences nobody.
+
+        Raises:
+            StateProblem: they do not.
+            Busy: another worker writes.
+        """
+        rows, end = await self.tools.broker.changelog(self.changelog_name, self.partition)
         value = rows.pop(PROGRESS_KEY, None)
         progress = None if value is None else progress_of(value, self.name)
         await self._check_changelog(progress, rows, end)
         names = [topic.name for topic in self.row.reads]
         self.offsets = {name: progress.offsets.get(name, 0) if progress else 0 for name in names}
         await self._check_offsets(end)
+        self.begins = progress.begins if progress else 0
         self.begin(progress)
-        await self._restore(rows)
-        at = (self.row.name, self.partition)
-        tools.restores[at] = tools.restores.get(at, 0) + 1
-        self._changelog_end = end
-        return dict(self.offsets)
+        return rows, end
 
     async def _restore(self, rows: dict[bytes, bytes]) -> None:
         """All rows, each let go once it is taken; the event loop has its turns in between."""
         while rows:
-            for _ in range(min(RESTORE_TURN_ROWS, len(rows))):
+            left_bytes = RESTORE_TURN_BYTES
+            while rows and left_bytes > 0:
                 key, value = rows.popitem()
                 self.restore_row(key, changelog.decode(value))
+                left_bytes -= len(value)
+            if left_bytes <= 0:
+                leave_alone()
             await asyncio.sleep(0)
 
     async def _check_changelog(
@@ -117,10 +173,11 @@ class StatefulWork:
         """It is whole, and of so many partitions; an empty one is that of a task without a past."""
         broker, name = self.tools.broker, self.changelog_name
         start = (await broker.starts([name], self.partition))[name]
-        if start:
+        if start > (progress.begins if progress else 0):
             raise StateProblem(
                 f"{self.name}: its changelog {name} begins at offset {start}: rows were deleted; "
-                f"{BEGIN_ANEW}"
+                f"{REBUILD}",
+                is_lost=True,
             )
         if progress is not None:
             if progress.partitions not in (None, self.tools.partition_count):
@@ -131,14 +188,16 @@ class StatefulWork:
             return
         if rows:
             raise StateProblem(
-                f"{self.name}: its changelog {name} has rows but no progress; {BEGIN_ANEW}"
+                f"{self.name}: its changelog {name} has rows but no progress; {REBUILD}",
+                is_lost=True,
             )
         said = self.tools.names[self.row.writes[0].name]
         if await broker.has_records(said, self.partition):
             await self._check_alone(end)
             raise StateProblem(
                 f"{self.name}: its changelog {name} is empty, and {said} has what it once wrote: "
-                f"the changelog was lost; {BEGIN_ANEW}"
+                f"the changelog was lost; {REBUILD}",
+                is_lost=True,
             )
 
     async def _check_offsets(self, changelog_end: int) -> None:
@@ -157,7 +216,8 @@ class StatefulWork:
             if offset > applied:
                 raise StateProblem(
                     f"{where}: the group has {offset} but the changelog only {applied}: the "
-                    f"changelog was lost or cut; {BEGIN_ANEW}"
+                    f"changelog was lost or cut; {REBUILD}",
+                    is_lost=True,
                 )
             raise StateProblem(
                 f"{where}: the group was set back to {offset}, the state has {applied}: state and "

@@ -9,6 +9,9 @@ from dataclasses import dataclass, field, fields
 
 BIN_COUNT = 10
 UNIT = 1_000_000
+CELL = 5_000
+"""A cell of the grid of residuals, in millionths."""
+BIN_CELLS = UNIT // CELL // BIN_COUNT
 
 
 def millionths_of(confidence: float) -> int:
@@ -75,12 +78,18 @@ SUM_NAMES = tuple(f.name for f in fields(Sums))
 
 @dataclass(slots=True)
 class StreamBin:
-    """One bin of a stream: the sums of all records and of the lead ones, and counts by status."""
+    """One bin of a stream: the sums of all records and of the lead ones, and counts by status.
+
+    `residuals` holds what the bin's 20 cells of the grid of smooth ECE have: of each the mass that
+    falls to its left end and to its right end. None where they are not kept, or where an earlier
+    release did not keep them for a part of the records.
+    """
 
     all: Sums = field(default_factory=Sums)
     lead: Sums = field(default_factory=Sums)
     counts: dict[str, int] = field(default_factory=dict)
     last_settled_at_ms: int = 0
+    residuals: list[int] | None = None
 
     def update(self, millionths: int, y: int | None, status: str, is_lead: bool) -> None:
         """Counts a settled outcome, once."""
@@ -88,6 +97,26 @@ class StreamBin:
         if is_lead:
             self.lead.update(millionths, y)
         self.counts[status] = self.counts.get(status, 0) + 1
+        if y is not None and self.residuals is not None:
+            add_residual(self.residuals, millionths, y)
+
+
+def no_residuals() -> list[int]:
+    """The masses of a bin without records."""
+    return [0] * (2 * BIN_CELLS)
+
+
+def add_residual(residuals: list[int], millionths: int, y: int) -> None:
+    """Shares p - y, in millionths, between the ends of its cell; 1 lies at the last one's right.
+
+    >>> residuals = no_residuals(); add_residual(residuals, 702_500, 1); residuals[:3]
+    [-743750000, -743750000, 0]
+    """
+    cell = min(millionths // CELL, UNIT // CELL - 1)
+    rest, residual = millionths - cell * CELL, millionths - UNIT * y
+    place = 2 * (cell % BIN_CELLS)
+    residuals[place] += residual * (CELL - rest)
+    residuals[place + 1] += residual * rest
 
 
 def y_of(status: str, expired_counts: bool) -> int | None:

@@ -7,6 +7,7 @@ come. What comes and goes within one step leaves no trace in the changelog.
 
 from bisect import bisect_left, insort
 from collections import defaultdict
+from collections.abc import Callable
 from sys import intern
 from typing import Any
 
@@ -40,6 +41,12 @@ class Conversations:
             conversation = self._held[key] = Conversation(key)
         return conversation
 
+    def drop(self) -> None:
+        """Opens the circles of conversations and their actions; nothing is held any more."""
+        for conversation in self._held.values():
+            conversation.actions.clear()
+        self._held.clear()
+
     def hold(self, conversation: Conversation, held: HeldInteraction) -> None:
         """Keeps an interaction."""
         insort(conversation.interactions, (held.at_ms, held.event_id, held))
@@ -59,6 +66,27 @@ class Conversations:
     def on_settled(self, key: str) -> None:
         """An outcome has settled: something may be forgotten."""
         self._to_prune[key] = None
+
+    def forget(self, is_meant: Callable[[str], bool], changes: dict[bytes, Any]) -> None:
+        """Nothing is held of the conversations whose keys are meant."""
+        for key in [key for key in self._held if is_meant(key)]:
+            conversation = self._held.pop(key)
+            for action in conversation.actions.values():
+                action.is_dropped = True
+                if action.is_logged:
+                    changes[action_key(action)] = None
+            for _, _, held in conversation.interactions:
+                held.is_dropped = True
+                if held.is_logged:
+                    changes[interaction_key(key, held)] = None
+
+    def relog(self) -> None:
+        """Everything that is held needs a row."""
+        for conversation in self._held.values():
+            for action in conversation.actions.values():
+                self.on_said(action)
+            for _, _, held in conversation.interactions:
+                self.on_new(conversation, held)
 
     def take_unmatched(self) -> int:
         """How many interactions were forgotten, since this was last asked, that met no action."""

@@ -48,17 +48,18 @@ def forecast(waiting: Sequence[Waiting], fitted: Recalibration) -> Forecast:
     >>> round(found.expected, 2), found.high <= 200
     (88.92, True)
     """
+    a, b = fitted.map.a, fitted.map.b
     expected = luck = by_a = by_log_b = 0.0
-    for one in waiting:
-        stated = logit(min(max(one.millionths, END), UNIT - END) / UNIT)
-        rate = logistic(fitted.map.a + fitted.map.b * stated)
-        unseen = 1 - rate * one.share
-        chance = rate * (1 - one.share) / unseen
-        slope = one.n * rate * (1 - rate) * (1 - one.share) / unseen**2
-        expected += one.n * chance
-        luck += one.n * chance * (1 - chance)
+    for millionths, share, n in waiting:
+        stated = logit(min(max(millionths, END), UNIT - END) / UNIT)
+        rate = logistic(a + b * stated)
+        unseen = 1 - rate * share
+        chance = rate * (1 - share) / unseen
+        slope = n * rate * (1 - rate) * (1 - share) / unseen**2
+        expected += n * chance
+        luck += n * chance * (1 - chance)
         by_a += slope
-        by_log_b += slope * fitted.map.b * stated
+        by_log_b += slope * b * stated
     map_error = (
         by_a**2 * fitted.variance_a
         + 2 * by_a * by_log_b * fitted.covariance

@@ -6,7 +6,7 @@ from agents_topics.events import Action, Interaction
 from agents_topics.policy import OutcomeRule, PolicyVersion
 from agents_topics.rules import HUMAN_LABEL
 from tables.outcome_join import Conversation, HeldAction, HeldInteraction, OpenOutcome
-from tables.outcome_record import carried_of, unpublished
+from tables.outcome_record import carried_of, passed_on_of
 
 
 def held_action(
@@ -17,17 +17,17 @@ def held_action(
     rules: tuple[OutcomeRule, ...],
 ) -> HeldAction:
     """An action with an open outcome for each rule; its conversation does not hold it yet."""
-    stage = event.deal_stage and intern(event.deal_stage)
+    carried = carried_of(
+        version.digest, event.action_type, event.predicted_confidence,
+        version.source_of(event.action_type, event.confidence_source), passed_on_of(event),
+        event.confidence_label,
+    )  # fmt: skip
     action = HeldAction(
-        conversation, event.action_id or event.event_id, at_ms, stage, event.interaction_count
-    )
-    source = version.source_of(event.action_type, event.confidence_source)
+        conversation, event.action_id or event.event_id, at_ms,
+        event.deal_stage and intern(event.deal_stage), event.interaction_count, carried,
+    )  # fmt: skip
     for rule in rules:
-        record = unpublished(
-            conversation.key, action, rule, version.digest, event.action_type,
-            event.predicted_confidence, source, carried_of(event), event.confidence_label,
-        )  # fmt: skip
-        action.add(OpenOutcome(rule, record, record.window_expires_at_ms, record.settled_at_ms))
+        action.add(OpenOutcome(rule, at_ms + rule.window_ms, at_ms + rule.settle_after_ms))
     return action
 
 

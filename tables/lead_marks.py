@@ -7,6 +7,7 @@ stand in bounded chunks, for each step and hour in which they are forgotten.
 """
 
 from collections import defaultdict
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from tables.remembered_ids import CHUNK_MAX
@@ -66,11 +67,41 @@ class LeadMarks:
                 rows[hour].append((lead, end_ms))
         self._new.clear()
         for hour, new in rows.items():
-            self._by_hour[hour] += [lead for lead, _ in new]
-            for start in range(0, len(new), CHUNK_MAX):
-                number = self._chunks.get(hour, 0)
-                self._chunks[hour] = number + 1
-                changes[_key(hour, number)] = new[start : start + CHUNK_MAX]
+            self._log(hour, new, changes)
+
+    def _log(self, hour: int, new: list[tuple[Lead, int]], changes: dict[bytes, Any]) -> None:
+        self._by_hour[hour] += [lead for lead, _ in new]
+        for start in range(0, len(new), CHUNK_MAX):
+            number = self._chunks.get(hour, 0)
+            self._chunks[hour] = number + 1
+            changes[_key(hour, number)] = new[start : start + CHUNK_MAX]
+
+    def forget(self, is_meant: Callable[[str], bool], changes: dict[bytes, Any]) -> None:
+        """No mark is left of the conversations whose keys are meant; the rows that named them are
+        written anew without them.
+        """
+        for lead in [lead for lead in self._ends_ms if is_meant(lead[0])]:
+            del self._ends_ms[lead]
+            self._new.pop(lead, None)
+        for hour, leads in list(self._by_hour.items()):
+            if any(is_meant(lead[0]) for lead in leads):
+                del self._by_hour[hour]
+                for number in range(self._chunks.pop(hour)):
+                    changes[_key(hour, number)] = None
+                self._log(hour, list(self._left(hour, leads)), changes)
+
+    def _left(self, hour: int, leads: list[Lead]) -> Iterator[tuple[Lead, int]]:
+        """The marks among them that are forgotten in this hour."""
+        for lead in dict.fromkeys(leads):
+            end_ms = self._ends_ms.get(lead)
+            if end_ms is not None and self._hour_of(lead, end_ms) == hour:
+                yield lead, end_ms
+
+    def relog(self) -> None:
+        """The next step logs every mark."""
+        self._new = dict.fromkeys(self._ends_ms)
+        self._by_hour.clear()
+        self._chunks.clear()
 
     def restore(self, hour: int, number: int, chunk: list[Any]) -> None:
         """Takes back a chunk; of several marks of a lead the latest counts."""

@@ -7,12 +7,19 @@ The law: lead records come in the order (settle time, action time, action_id, co
 result depends on it, so tests of parts never merge. A new agent version or policy begins a new one.
 """
 
+from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from tables.calibration_map import IDENTITY, CalibrationMap
 from tables.evidence import Evidence, below_half
-from tables.evidence_increments import increments
+from tables.evidence_increments import increments, said_by
+from tables.stream_sums import Settled
+
+FORESEEN_MIN = 4
+"""Fewer are as cheap one by one."""
 
 
 @dataclass(slots=True)
@@ -59,6 +66,19 @@ class MiscalibrationTest:
             epoch.evidence.update(increments(millionths, epoch.map), y)
         self._look()
 
+    def foresee(self, coming: deque[Settled]) -> None:
+        """Works out together what the lead records say that are updated next, as far as they are
+        known; it changes no bit.
+        """
+        if len(coming) < FORESEEN_MIN:
+            return
+        _foresee(self.raw, coming, IDENTITY)
+        epoch = self.epoch
+        if epoch is not None and coming[0].created_at_ms >= epoch.adopted_at_ms:
+            since_ms = epoch.adopted_at_ms
+            own = (one for one in coming if one.created_at_ms >= since_ms)
+            _foresee(epoch.evidence, own, epoch.map)
+
     def _look(self) -> None:
         """Keeps the greatest E so far and the number of the record that opened the alarm."""
         if self.raw.greatest_nanos >= self._quiet_nanos:
@@ -89,3 +109,9 @@ class MiscalibrationTest:
             a, b, adopted_at_ms, evidence = epoch
             made.epoch = Epoch(CalibrationMap(a, b), adopted_at_ms, Evidence.of_row(evidence))
         return made
+
+
+def _foresee(evidence: Evidence, coming: Iterable[Settled], base: CalibrationMap) -> None:
+    if count := evidence.foreseeable_count:
+        some = ((one.millionths, one.y) for one in islice(coming, count))
+        evidence.foresee(said_by(some, base))

@@ -20,11 +20,11 @@ held. (Patching a verdict when "an earlier signal" comes was wrong in most simul
 """
 
 from bisect import bisect_left
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
-from agents_topics.events import STAGE_RANKS, Outcome
+from agents_topics.events import STAGE_RANKS
 from agents_topics.policy import OutcomeRule
 from agents_topics.rules import HUMAN_LABEL
 
@@ -48,7 +48,7 @@ class Verdict(NamedTuple):
 PENDING = Verdict("pending", None, None, None, None, None)
 
 
-class HeldInteraction(msgspec.Struct, eq=False):
+class HeldInteraction(msgspec.Struct, eq=False, gc=False):
     """What is kept of an admitted interaction: its time, its id and what signals compare."""
 
     at_ms: int
@@ -65,18 +65,34 @@ class HeldInteraction(msgspec.Struct, eq=False):
     is_dropped: bool = False
 
 
-class OpenOutcome(msgspec.Struct, eq=False):
+class OpenOutcome(msgspec.Struct, eq=False, gc=False):
     """One outcome of an action: its rule, its times, and what was last said of it.
 
-    `record` is the outcome as it was last published; before that, without a verdict.
+    `id` is empty until something is said; `revision` counts what was said, from 0 on.
     """
 
     rule: OutcomeRule
-    record: Outcome
     end_ms: int
     settle_ms: int
     said: Verdict | None = None
     is_settled: bool = False
+    revision: int = -1
+    id: str = ""
+
+
+class Carried(msgspec.Struct, eq=False, gc=False):
+    """What stands in an action's outcomes and decides none of them.
+
+    `passed_on` are the fields that only pass through (`agents_topics.events.Outcome`, from `rep_id`
+    on).
+    """
+
+    policy_version: str
+    action_type: str
+    predicted_confidence: float | None
+    confidence_source: str
+    passed_on: tuple[Any, ...]
+    confidence_label: str | None = None
 
 
 class HeldAction(msgspec.Struct, eq=False):
@@ -91,6 +107,7 @@ class HeldAction(msgspec.Struct, eq=False):
     at_ms: int
     stage: str | None
     count: int | None
+    carried: Carried
     outcomes: list[OpenOutcome] = []
     end_ms: int = 0
     settle_ms: int = 0

@@ -15,15 +15,16 @@ differs; a conversation that is full -> dead letter; else admitted.
 import heapq
 import sys
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from agents_topics.codec import Decoded, Malformed
-from agents_topics.events import Action, Interaction, LateEvent, Outcome
+from agents_topics.events import Action, Forget, Interaction, LateEvent, Outcome
 from agents_topics.policy import OutcomeRule, Policy, PolicyVersion
 from agents_topics.rules import FUTURE_MS_MAX
 from agents_topics.topics import AGENT_ACTIONS, AGENT_INTERACTIONS
 from tables.conversations import Conversations
+from tables.forgetting import entry_of, meaning_of, parted
 from tables.holding import held_action, held_interaction, meets
 from tables.label_delay import LabelDelay
 from tables.lead_marks import LeadMarks
@@ -36,13 +37,10 @@ from tables.outcome_join import (
     decide,
     expired,
 )
-from tables.outcome_record import with_verdict
+from tables.outcome_record import outcome_of
 from tables.remembered_ids import Id, RememberedIds
-from tables.resolver_rows import (
-    action_of,
-    interaction_of,
-)
-from tables.resolver_step import LogRecord, Refused, Step
+from tables.resolver_rows import action_of, interaction_of
+from tables.resolver_step import Forgetting, LogRecord, Refused, Step
 from tables.stream_times import NEVER_MS, StreamTimes, TopicTime
 from tables.window_tiers import check_of
 
@@ -102,10 +100,9 @@ class OutcomeResolver:
     ) -> None:
         """Decides once what each record of a topic is, in log order, and takes in the admitted."""
         is_action, policy, times, ids = topic == ACTIONS, self.policy, self.times, self._ids[topic]
-        is_live = self._judging == "live"
-        time, held_ids, listed = times.topics[topic], ids.held, policy.listed_tenants
-        conversations = self._conversations
-        grace_ms, admitted, ignored = time.grace_ms, 0, 0
+        time, new_ids, held_ids = times.topics[topic], ids.new, ids.held
+        conversations, is_live = self._conversations, self._judging == "live"
+        grace_ms, listed, admitted, ignored = time.grace_ms, policy.listed_tenants, 0, 0
         version, rules = policy.versions[0], _NO_RULES
         for record, one in zip(records, decoded, strict=True):
             if isinstance(one, Malformed):
@@ -140,7 +137,9 @@ class OutcomeResolver:
                 ignored += 1
                 continue
             seen = (key, event.event_id)
-            if seen in held_ids and self._is_copy(topic, record, seen, event, log_ms, pushed_ms):
+            if (seen in new_ids or seen in held_ids) and self._is_copy(
+                topic, record, seen, event, log_ms, pushed_ms
+            ):
                 continue
             conversation = conversations.of(key)
             problem = (
@@ -153,13 +152,14 @@ class OutcomeResolver:
                 continue
             ids.add(seen, at_ms, event)
             admitted += 1
+        ids.forget_new(time.now_ms)
         self.counts[topic, "admitted"] += admitted
         self.counts[topic, "ignored"] += ignored
 
-    def finish(self) -> Step:
+    def finish(self, settled_max: int = SETTLED_PER_STEP_MAX) -> Step:
         """Ends the step: settles, decides, forgets; returns all that must be written."""
         step, self._step = self._step, Step()
-        self._settle_due(step.outcomes)
+        self._settle_due(step.outcomes, settled_max)
         self._decide_touched(step.outcomes)
         self._conversations.finish(self.times.topics[ACTIONS], step.changes)
         self.counts["interactions", "unmatched"] += self._conversations.take_unmatched()
@@ -177,6 +177,27 @@ class OutcomeResolver:
     def settled_ms(self) -> int:
         """Everything with a settle time at or before this has settled: the task's promise."""
         return self._settling[0][0] - 1 if self.is_settling else self.times.settled_ms
+
+    # ---- forgetting ----------------------------------------------------------------------------
+
+    def forget(self, forget: Forget, offsets: Mapping[str, int]) -> None:
+        """Nothing is held any more of a conversation or tenant but ids, until their copies are
+        late. What of a conversation is due settles before; `offsets` is where its topics stand.
+        """
+        is_meant = meaning_of(forget.tenant_id, forget.conversation_id)
+        self._settling, others = parted(self._settling, lambda entry: is_meant(entry[3]))
+        settled: list[Outcome] = []
+        while forget.conversation_id is not None and self.is_settling:
+            some: list[Outcome] = []
+            self._settle_due(some, SETTLED_PER_STEP_MAX)
+            settled += some
+        open_count, self._settling = len(self._settling), others
+        self.open_count -= open_count
+        self._conversations.forget(is_meant, self._step.changes)
+        self._leads.forget(is_meant, self._step.changes)
+        self._touched = [action for action in self._touched if not action.is_dropped]
+        record = entry_of(forget, self.partition, offsets, self.times.settled_ms, open_count)
+        self._step.forgotten.append(Forgetting(record, settled))
 
     # ---- admission -----------------------------------------------------------------------------
 
@@ -288,9 +309,9 @@ class OutcomeResolver:
 
     # ---- settling and deciding -----------------------------------------------------------------
 
-    def _settle_due(self, outcomes: list[Outcome]) -> None:
+    def _settle_due(self, outcomes: list[Outcome], count_max: int) -> None:
         settled_ms, settling = self.times.settled_ms, self._settling
-        while settling and settling[0][0] <= settled_ms and len(outcomes) < SETTLED_PER_STEP_MAX:
+        while settling and settling[0][0] <= settled_ms and len(outcomes) < count_max:
             _, at_ms, _, key, index, action = heapq.heappop(settling)
             outcome = action.outcomes[index]
             verdict = decide(action, outcome) if action.conversation.interactions else PENDING
@@ -300,12 +321,11 @@ class OutcomeResolver:
             action.open_count -= 1
             self.open_count -= 1
             self.counts["settled", verdict.status] += 1
-            record = outcome.record
+            rule, carried = outcome.rule, action.carried
             if verdict.decided_by is not None and verdict.resolved_at_ms is not None:
-                self.counts["check", check_of(outcome.rule.window_ms)] += 1
-                self.label_delays[record.action_type].update(verdict.resolved_at_ms - at_ms)
-            rule = outcome.rule
-            lead = (key, record.action_type, rule.type, rule.window_ms, record.confidence_source)
+                self.counts["check", check_of(rule.window_ms)] += 1
+                self.label_delays[carried.action_type].update(verdict.resolved_at_ms - at_ms)
+            lead = (key, carried.action_type, rule.type, rule.window_ms, carried.confidence_source)
             is_lead = self._leads.take(lead, at_ms, outcome.end_ms)
             outcomes.append(self._say(action, outcome, verdict, is_lead))
             self._conversations.on_settled(key)
@@ -324,23 +344,38 @@ class OutcomeResolver:
     def _say(
         self, action: HeldAction, outcome: OpenOutcome, verdict: Verdict, is_lead: bool | None
     ) -> Outcome:
-        """The next revision of an outcome, to be published and kept."""
+        """The next revision of an outcome, to be published."""
         self._conversations.on_said(action)
-        outcome.record = with_verdict(
-            outcome,
-            verdict,
-            0 if outcome.said is None else outcome.record.revision + 1,
-            is_lead,
-        )
         outcome.said = verdict
-        return outcome.record
+        outcome.revision += 1
+        return outcome_of(action, outcome, is_lead)
 
     def open_outcomes(self) -> Iterator[Outcome]:
         """What was last said of each outcome that has not settled."""
         for action in {id(entry[-1]): entry[-1] for entry in self._settling}.values():
-            yield from (o.record for o in action.outcomes if not o.is_settled)
+            yield from (outcome_of(action, o, None) for o in action.outcomes if not o.is_settled)
+
+    # ---- rebuild -------------------------------------------------------------------------------
+
+    def revise(self, revisions: Mapping[str, int]) -> None:
+        """Open outcomes go on from the revisions that were published, by id."""
+        for action in {id(entry[-1]): entry[-1] for entry in self._settling}.values():
+            for outcome in action.outcomes:
+                if not outcome.is_settled:
+                    outcome.revision = revisions.get(outcome.id, outcome.revision)
+
+    def relog(self) -> None:
+        """The next step writes a row for everything that is held, whatever was logged."""
+        self._conversations.relog()
+        self._leads.relog()
+        for ids in self._ids.values():
+            ids.relog()
 
     # ---- restore -------------------------------------------------------------------------------
+
+    def drop(self) -> None:
+        """Lets all conversations go; its times and counters still tell where it stood."""
+        self._conversations.drop()
 
     def restore(self, key: bytes, row: Any) -> None:
         """Takes back one row of the changelog; each key comes once, with its last row.

@@ -22,8 +22,10 @@ def normal_quantile(probability: float) -> float:
     return NormalDist().inv_cdf(probability)
 
 
-def wilson_interval(successes: int, count: int, alpha: float = 0.05) -> tuple[float, float]:
+def wilson_interval(successes: float, count: float, alpha: float = 0.05) -> tuple[float, float]:
     """The interval of a rate after `successes` of `count` (Wilson 1927); (0, 1) for nothing seen.
+
+    Where records have weights, `count` is n_eff, and neither need be whole.
 
     >>> [round(end, 4) for end in wilson_interval(40, 100)]
     [0.3094, 0.498]

@@ -41,14 +41,15 @@ class RememberedIds:
     def __init__(self, topic: str, grace_ms: int) -> None:
         self._topic = topic
         self._grace_ms = grace_ms
-        self.held: dict[Id, tuple[int, Any]] = {}
-        """By id its time, and the event or, once it is logged, its fingerprint."""
+        self.held: dict[Id, tuple[int, str]] = {}
+        """What is logged: by id its time and its event's fingerprint."""
+        self.new: dict[Id, tuple[int, Any]] = {}
+        """What is not logged yet, and not held: by id its time and its event."""
         self._by_minute: dict[int, list[Id]] = defaultdict(list)
         self._chunks: dict[int, int] = {}
-        self._new: dict[Id, None] = {}
 
     def __len__(self) -> int:
-        return len(self.held)
+        return len(self.held) + len(self.new)
 
     def is_copy(self, seen: Id, event: Any, time_ms: int) -> bool | None:
         """Whether the event repeats a remembered one; None where the id is not remembered.
@@ -56,17 +57,29 @@ class RememberedIds:
         An id is remembered until its own copies are late by rule, exactly: what lies longer in the
         state than that must not decide, or batch cuts would.
         """
-        held = self.held.get(seen)
+        held = self.new.get(seen) or self.held.get(seen)
         if held is None or held[0] + self._grace_ms <= time_ms:
             return None
         # By fingerprints alone: 1, 1.0 and true are equal as values but not as they are logged.
-        logged = held[1] if type(held[1]) is str else fingerprint(held[1])
-        return bool(logged == fingerprint(event))
+        return bool(_digest_of(held[1]) == fingerprint(event))
 
     def add(self, seen: Id, at_ms: int, event: Any) -> None:
-        """Remembers an admitted event."""
-        self.held[seen] = (at_ms, event)
-        self._new[seen] = None
+        """Remembers an admitted event, in the place of an older one of its id."""
+        self.held.pop(seen, None)
+        self.new[seen] = (at_ms, event)
+
+    def forget_new(self, now_ms: int) -> None:
+        """Forgets what is due of what is new, as far as it came in the order of time.
+
+        In a backlog that is nearly all of a batch, and each id holds its event.
+        """
+        first_kept_ms, due = now_ms // MINUTE_MS * MINUTE_MS - self._grace_ms, []
+        for seen, (at_ms, _) in self.new.items():
+            if at_ms >= first_kept_ms:
+                break
+            due.append(seen)
+        for seen in due:
+            del self.new[seen]
 
     def finish(self, now_ms: int, changes: dict[bytes, Any]) -> None:
         """Ends a step at the topic's time: forgets what is due, logs what is new and still counts.
@@ -85,19 +98,13 @@ class RememberedIds:
 
     def _log_new(self, minute_now: int, changes: dict[bytes, Any]) -> None:
         rows: dict[int, list[tuple[Id, int, str]]] = defaultdict(list)
-        held = self.held
-        for seen in self._new:
-            if seen not in held:
-                continue
-            at_ms, event = held[seen]
+        for seen, (at_ms, event) in self.new.items():
             minute = self._minute_of(at_ms)
-            if minute <= minute_now:
-                del held[seen]
-                continue
-            digest = fingerprint(event)
-            held[seen] = (at_ms, digest)
-            rows[minute].append((seen, at_ms, digest))
-        self._new.clear()
+            if minute > minute_now:
+                digest = _digest_of(event)
+                self.held[seen] = (at_ms, digest)
+                rows[minute].append((seen, at_ms, digest))
+        self.new.clear()
         for minute, new in rows.items():
             self._by_minute[minute] += [seen for seen, _, _ in new]
             for start in range(0, len(new), CHUNK_MAX):
@@ -105,16 +112,32 @@ class RememberedIds:
                 self._chunks[minute] = number + 1
                 changes[self._key(minute, number)] = new[start : start + CHUNK_MAX]
 
+    def relog(self) -> None:
+        """The next step logs every id."""
+        self.new.update(self.held)
+        self.held.clear()
+        self._by_minute.clear()
+        self._chunks.clear()
+
     def restore(self, minute: int, number: int, chunk: list[Any]) -> None:
         """Takes back a chunk; of several times of an id the latest counts."""
         self._chunks[minute] = max(number + 1, self._chunks.get(minute, 0))
+        held, remember = self.held, self._by_minute[minute].append
         for (key, event_id), at_ms, digest in chunk:
             seen: Id = (intern(key), event_id)
-            self.held[seen] = max((at_ms, digest), self.held.get(seen, (at_ms, digest)))
-            self._by_minute[minute].append(seen)
+            told = (at_ms, digest)
+            before = held.get(seen)
+            if before is None or before < told:
+                held[seen] = told
+            remember(seen)
 
     def _minute_of(self, at_ms: int) -> int:
         return (at_ms + self._grace_ms) // MINUTE_MS + 1
 
     def _key(self, minute: int, number: int) -> bytes:
         return f"d/{self._topic}/{minute}/{number}".encode()
+
+
+def _digest_of(held: Any) -> str:
+    """The fingerprint of what is held: that of an event, or what it was logged as."""
+    return held if type(held) is str else fingerprint(held)

@@ -15,6 +15,7 @@ from agents_topics.codec import Decoded, Malformed
 from agents_topics.events import Outcome
 from agents_topics.policy import Policy
 from agents_topics.rules import FUTURE_MS_MAX
+from tables.forgetting import Forgettings, nameless
 from tables.outcome_resolver import Judging, OutcomeResolver
 from tables.resolver_step import LogRecord
 from tables.stream_times import NEVER_MS
@@ -48,6 +49,7 @@ class Replay:
         judging: `live` judges lateness anew: for one target with one source a topic.
         targets: In how many partitions the keys are held.
         tenants: Whose records are admitted; those of others move times only. None: everybody's.
+        forgotten: What a worker has forgotten: of its records nothing settles but for the bins.
     """
 
     def __init__(
@@ -59,12 +61,16 @@ class Replay:
         judging: Judging = "recorded",
         targets: int = 1,
         tenants: frozenset[str] | None = None,
+        forgotten: Forgettings | None = None,
     ) -> None:
         self.targets = [OutcomeResolver(n, policy, grace_ms, judging) for n in range(targets)]
         self._grace_ms = grace_ms
         self._ledger = ledger
         self._judging = judging
         self._tenants = tenants
+        self._forgotten = forgotten or Forgettings()
+        self.counted: list[Outcome] = []
+        """Outcomes that are forgotten and stay in the bins, without their conversation."""
         self._seen_ms = dict.fromkeys(sources, NEVER_MS)
         assert judging != "live" or len(sources) == len(grace_ms) * targets
 
@@ -86,6 +92,9 @@ class Replay:
             records, decoded = _picked(records, decoded, lambda r, _: r.offset not in fates)
         if self._tenants is not None:
             records, decoded = _picked(records, decoded, self._is_wanted)
+        if self._forgotten:
+            placed = zip(records, decoded, strict=True)
+            decoded = [self._in_its_life(source, record, one) for record, one in placed]
         topic, count = source[0], len(self.targets)
         if count == 1:
             self.targets[0].admit(topic, records, decoded)
@@ -117,12 +126,28 @@ class Replay:
         assert self._tenants is not None
         return isinstance(one, Decoded) and one.event.tenant_id in self._tenants
 
+    def _in_its_life(
+        self, source: Source, record: LogRecord, one: Decoded | Malformed
+    ) -> Decoded | Malformed:
+        if isinstance(one, Malformed):
+            return one
+        return self._forgotten.in_its_life(*source, record.offset, one)
+
     def finish(self) -> Iterator[Outcome]:
         """Ends a step; what has settled by what was read, in the order of each target."""
         if self._judging == "recorded":
-            for topic in self._grace_ms:
-                self._push(topic, min(ms for (t, _), ms in self._seen_ms.items() if t == topic))
+            self.advance()
         return self._settled()
+
+    def advance(self, settled_ms_max: int | None = None) -> None:
+        """Moves each topic's time as far as its slowest source has come; where a most is given,
+        nothing with a later settle time is due by it.
+        """
+        for topic, grace_ms in self._grace_ms.items():
+            seen_ms = min(ms for (t, _), ms in self._seen_ms.items() if t == topic)
+            if settled_ms_max is not None:
+                seen_ms = min(seen_ms, settled_ms_max + grace_ms)
+            self._push(topic, seen_ms)
 
     def end(self, as_of_ms: int) -> Iterator[Outcome]:
         """Ends the replay: all has been read; what settles by `as_of_ms`."""
@@ -133,7 +158,7 @@ class Replay:
     def open_outcomes(self) -> Iterator[Outcome]:
         """What is known of the outcomes that have not settled."""
         for target in self.targets:
-            yield from target.open_outcomes()
+            yield from (o for o in target.open_outcomes() if not self._forgotten.is_over(o))
 
     def _push(self, topic: str, until_ms: int) -> None:
         for target in self.targets:
@@ -143,8 +168,16 @@ class Replay:
         for target in self.targets:
             is_settling = True
             while is_settling:
-                yield from (o for o in target.finish().outcomes if o.is_settled)
+                yield from (o for o in target.finish().outcomes if o.is_settled and self._shows(o))
                 is_settling = target.is_settling
+
+    def _shows(self, outcome: Outcome) -> bool:
+        """Whether an outcome is not forgotten; one that is is kept apart if the bins have it."""
+        if not self._forgotten.is_over(outcome):
+            return True
+        if self._forgotten.is_counted(outcome):
+            self.counted.append(nameless(outcome))
+        return False
 
 
 def _target_of(one: Decoded | Malformed, count: int) -> int:

@@ -12,7 +12,7 @@ from tables.outcome_join import (
     OpenOutcome,
     Verdict,
 )
-from tables.outcome_record import carried_of, unpublished, with_verdict
+from tables.outcome_record import carried_of
 
 
 def action_key(action: HeldAction) -> bytes:
@@ -30,20 +30,20 @@ def interaction_key(key: str, held: HeldInteraction) -> bytes:
 
 def action_row(action: HeldAction) -> tuple[Any, ...]:
     """What is needed to hold the action again."""
-    about = action.outcomes[0].record
+    carried = action.carried
     return (
         action.conversation.key,
         action.action_id,
         action.at_ms,
         action.stage,
         action.count,
-        about.policy_version,
-        about.action_type,
-        about.predicted_confidence,
-        about.confidence_source,
-        carried_of(about),
-        about.confidence_label,
-        [(o.rule.type, o.record.revision, o.is_settled, o.said) for o in action.outcomes],
+        carried.policy_version,
+        carried.action_type,
+        carried.predicted_confidence,
+        carried.confidence_source,
+        carried.passed_on,
+        carried.confidence_label,
+        [(o.rule.type, o.revision, o.is_settled, o.said) for o in action.outcomes],
     )
 
 
@@ -70,20 +70,18 @@ def action_of(row: Any, conversation: Conversation, policy: Policy) -> HeldActio
     Raises:
         KeyError: the row names a policy version that the policy lacks.
     """
-    key, action_id, at_ms, stage, count, version, action_type, *about, outcomes = row
+    key, action_id, at_ms, stage, count, *about, outcomes = row
+    carried = carried_of(*about)
     tenant_id = key.partition("/")[0]
-    rules = {rule.type: rule for rule in policy.by_digest[version].rules_of(tenant_id, action_type)}
-    action = HeldAction(conversation, action_id, at_ms, stage and intern(stage), count)
+    version = policy.by_digest[carried.policy_version]
+    rules = {rule.type: rule for rule in version.rules_of(tenant_id, carried.action_type)}
+    action = HeldAction(conversation, action_id, at_ms, stage and intern(stage), count, carried)
     action.is_logged = True
     for outcome_type, revision, is_settled, said in outcomes:
         rule = rules[outcome_type]
         verdict = PENDING if said[0] == PENDING.status else Verdict(*said)
-        record = unpublished(key, action, rule, version, action_type, *about)
-        outcome = OpenOutcome(
-            rule, record, record.window_expires_at_ms, record.settled_at_ms, verdict, is_settled
-        )
-        outcome.record = with_verdict(outcome, verdict, revision, None)
-        action.add(outcome)
+        end_ms, settle_ms = at_ms + rule.window_ms, at_ms + rule.settle_after_ms
+        action.add(OpenOutcome(rule, end_ms, settle_ms, verdict, is_settled, revision))
     return action
 
 

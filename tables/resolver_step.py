@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from agents_topics.events import LateEvent, Outcome
+from agents_topics.events import Forgotten, LateEvent, Outcome
 
 
 class LogRecord(Protocol):
@@ -30,6 +30,16 @@ class Refused:
     detail: str
 
 
+@dataclass(frozen=True, slots=True)
+class Forgetting:
+    """What was forgotten, and the outcomes of it that were due and settled before: bins alone
+    hear of them.
+    """
+
+    record: Forgotten
+    settled: list[Outcome]
+
+
 @dataclass(slots=True)
 class Step:
     """What a step wants written, all of it in one transaction."""
@@ -37,5 +47,7 @@ class Step:
     outcomes: list[Outcome] = field(default_factory=list)
     late: list[LateEvent] = field(default_factory=list)
     refused: list[Refused] = field(default_factory=list)
+    forgotten: list[Forgetting] = field(default_factory=list)
+    """In their order, and before every outcome of the step."""
     changes: dict[bytes, Any] = field(default_factory=dict)
     """Changelog: key -> row, or None where the key is deleted."""

@@ -28,7 +28,12 @@ def brier_score(bins: Sequence[Sums]) -> float | None:
 
 def brier_contribution(sums: Sums) -> Fraction:
     """A bin's sum of squared gaps: Σp² - 2Σpy + Σy."""
-    return Fraction(sums.spp - 2 * sums.spy * UNIT + sums.sy * UNIT * UNIT, UNIT * UNIT)
+    return Fraction(squared_gaps(sums), UNIT * UNIT)
+
+
+def squared_gaps(sums: Sums) -> int:
+    """The same in square millionths."""
+    return sums.spp - 2 * sums.spy * UNIT + sums.sy * UNIT * UNIT
 
 
 def gap(sums: Sums) -> Fraction:

@@ -42,6 +42,14 @@ def struct_of(event_type: type[EventType]) -> type[EventType]:
     return cast(type[EventType], made)
 
 
+@cache
+def written_struct_of(event_type: type[EventType]) -> type[EventType]:
+    """A struct with the fields of a dataclass, to be made with all of them in their order."""
+    names = [field.name for field in dataclasses.fields(cast(Any, event_type))]
+    made = msgspec.defstruct(event_type.__name__, names, frozen=True, gc=False)
+    return cast(type[EventType], made)
+
+
 def _limited(hint: Any) -> Any:
     """The type with pydantic's limits as msgspec's."""
     if hint is JsonValue:

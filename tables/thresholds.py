@@ -13,9 +13,10 @@ from dataclasses import dataclass, replace
 from agents_topics.shapes import CalibrationAdjustment
 from tables.calibration_bins import UNIT, Sums, bin_index_of
 from tables.calibration_map import CalibrationMap
+from tables.evidence_odds import evidence_odds
 from tables.miscalibration_test import MiscalibrationTest
 from tables.recalibration import recalibration
-from tables.verdict import evidence_odds, has_enough
+from tables.verdict import has_enough
 from tables.watched_interval import watched_interval
 
 STEP_MAX = 100_000
@@ -99,7 +100,7 @@ def decide(
     """
     if threshold.is_held:
         return Decision(threshold, None, "not moved: held by a person")
-    if not _is_rested(threshold, rule, test, at_ms):
+    if not is_rested(threshold, rule, test, at_ms):
         return Decision(threshold, None, "not moved: the cool-down of one window is not over")
     adopted, against = _new_map(threshold, rule, test, seen)
     in_force = adopted or (test.epoch.map if test.epoch else None)
@@ -113,9 +114,10 @@ def decide(
     return Decision(threshold.moved(value, at_ms), adopted, reason)
 
 
-def _is_rested(
+def is_rested(
     threshold: Threshold, rule: ThresholdRule, test: MiscalibrationTest, at_ms: int
 ) -> bool:
+    """Whether a cool-down has passed since threshold and map last changed."""
     changes = [threshold.changed_at_ms, test.epoch.adopted_at_ms if test.epoch else None]
     return all(at_ms >= change + rule.cool_down_ms for change in changes if change is not None)
 
@@ -125,7 +127,7 @@ def _new_map(
 ) -> tuple[CalibrationMap | None, str]:
     """The map to adopt, or what keeps a new one from being adopted."""
     if not test.of_map.is_alarm(rule.alpha):
-        return None, _weak_evidence(test, rule)
+        return None, weak_evidence(test, rule)
     if not has_enough(seen.epoch):
         n, sy = sum(b.n for b in seen.epoch), sum(b.sy for b in seen.epoch)
         rarer = min(sy, n - sy)
@@ -141,7 +143,8 @@ def _new_map(
     return fitted.map, ""
 
 
-def _weak_evidence(test: MiscalibrationTest, rule: ThresholdRule) -> str:
+def weak_evidence(test: MiscalibrationTest, rule: ThresholdRule) -> str:
+    """What there is against the map in force, and how much there would have to be."""
     evidence = test.of_map
     found, worst = evidence.log_nanos(), evidence.robust_log_nanos()
     at_worst = f", at the worst of the excluded {evidence_odds(worst)}" if worst < found else ""

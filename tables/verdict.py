@@ -7,12 +7,10 @@ stand "insufficient" and "no evidence".
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import floor, log
 
 from tables.calibration_bins import Sums
 from tables.debiased_error import DebiasedError, debiased_error
 from tables.evidence import Evidence, bound_nanos
-from tables.evidence_increments import NANO
 
 MISCALIBRATED = "miscalibrated"
 INSUFFICIENT = "insufficient"
@@ -22,9 +20,6 @@ NO_EVIDENCE = "no evidence"
 ERROR_MIN = 0.02
 RECORDS_MIN = 100
 RARER_MIN = 20
-PLAIN_DECADES_MAX = 8
-_ROUNDING = 1e-9
-"""A whole number of digits that came out a trifle too small is still whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,20 +39,6 @@ class Verdict:
 
     def __str__(self) -> str:
         return f"{self.word} within {self.delta:g}" if self.is_calibrated else self.word
-
-
-def evidence_odds(log_nanos: int) -> str:
-    """E as odds, to two digits and downwards.
-
-    >>> [evidence_odds(int(nats * 1e9)) for nats in (-2.2, 0, 3.44, 12.1, 2500)]
-    ['1 : 0.11', '1 : 1', '1 : 31', '1 : 170,000', '1 : 5.4e1085']
-    """
-    decades = log_nanos / NANO / log(10)
-    exponent = floor(decades)
-    digits = floor(10 ** (decades - exponent + 1) + _ROUNDING)
-    if exponent > PLAIN_DECADES_MAX:
-        return f"1 : {digits / 10:.1f}e{exponent}"
-    return f"1 : {digits * 10.0 ** (exponent - 1):,.12g}"
 
 
 def has_enough(bins: Sequence[Sums]) -> bool:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from tests import hunt
 from trueup.embedded.folders import temporary_home
 from trueup.embedded.kafka import EmbeddedKafka
 from trueup.embedded.postgres import EmbeddedPostgres
@@ -24,6 +26,10 @@ from trueup.embedded.servers import (
     postgres_in,
 )
 from trueup.embedded.servers import servers as run_servers
+
+hunt.choose_profile()
+# The tests start hundreds of processes: where this is set each would compile every module anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 @pytest.fixture(scope="session")
@@ -65,8 +71,8 @@ def own_kafka() -> Iterator[Callable[..., EmbeddedKafka]]:
     """Starts a Kafka that the test may kill, stop and start again; with settings of its own."""
     with ExitStack() as undo:
 
-        def start(settings: str = "") -> EmbeddedKafka:
-            kafka = kafka_in(_home(undo), throwaway=True, settings=settings)
+        def start(settings: str = "", home: Path | None = None) -> EmbeddedKafka:
+            kafka = kafka_in(home or _home(undo), throwaway=True, settings=settings)
             undo.callback(kafka.stop)
             kafka.start()
             return kafka
@@ -75,12 +81,12 @@ def own_kafka() -> Iterator[Callable[..., EmbeddedKafka]]:
 
 
 @pytest.fixture
-def own_postgres() -> Iterator[Callable[[], EmbeddedPostgres]]:
+def own_postgres() -> Iterator[Callable[..., EmbeddedPostgres]]:
     """Starts a Postgres, with nothing in it, that the test may kill, stop and start again."""
     with ExitStack() as undo:
 
-        def start() -> EmbeddedPostgres:
-            postgres = postgres_in(_home(undo), throwaway=True)
+        def start(home: Path | None = None) -> EmbeddedPostgres:
+            postgres = postgres_in(home or _home(undo), throwaway=True)
             undo.callback(shutil.rmtree, postgres.folder, ignore_errors=True)
             undo.callback(postgres.stop)
             postgres.start()

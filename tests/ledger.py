@@ -9,6 +9,7 @@ from aiokafka import ConsumerRecord
 from agents_topics.events import to_ms, to_timestamp
 from agents_topics.policy_file import load_policy
 from trueup.audit.admission import classify
+from trueup.audit.forgetting import read_lives
 from trueup.audit.progress import NEVER_MS, notes_of
 from trueup.audit.reading import JOINED, Log
 from trueup.audit.report import AuditReport
@@ -23,7 +24,8 @@ IDLE = 10_000
 TENANT = "a47951f0-e4ec-5f4c-8d0b-bc4430f8fee5"
 HOME, AWAY = "c2", "c1"
 """Conversations of partition 0 and of partition 1, of two."""
-TOPICS = (*JOINED, "control", "late-events", "dead-letters", "outcome-resolver-changelog")
+TOPICS = (*JOINED, "control", "late-events", "dead-letters", "forgotten",
+          "outcome-resolver-changelog")  # fmt: skip
 ERRORS = "__connect.errors."
 
 
@@ -138,5 +140,6 @@ class Ledger:
             logs[topic] = {0: Log(records, end)}
         report = AuditReport()
         rules = Rules(policy or load_policy(None), grace_ms, IDLE, self.partition_count)
-        classify(logs, notes_of(logs["outcome-resolver-changelog"]), rules, report)
+        lives = read_lives(logs["forgotten"], report)
+        classify(logs, notes_of(logs["outcome-resolver-changelog"]), lives, rules, report)
         return report

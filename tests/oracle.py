@@ -4,7 +4,7 @@ It shares no code with `tables`; the policy's data and the events are all it kno
 """
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from agents_topics.events import STAGE_RANKS, to_ms
@@ -21,7 +21,37 @@ class Logged:
     event: object
 
 
-def classify(policy, actions, interactions, grace_ms):
+def life_of(topic, record, forgotten):
+    """The number of the first forgetting that means the record and came after it; None: it lives.
+
+    `forgotten`: each as (tenant, conversation or None, {topic: offset below which records are}).
+    """
+    event = record.event
+    for number, (tenant_id, conversation_id, offsets) in enumerate(forgotten):
+        is_meant = event.tenant_id == tenant_id and conversation_id in (
+            None,
+            event.conversation_id,
+        )
+        if is_meant and record.offset < offsets[topic]:
+            return number
+    return None
+
+
+def in_lives(topic, records, forgotten):
+    """The records, each life that is over as a conversation of its own: with a NUL and a number."""
+    lives = [(record, life_of(topic, record, forgotten)) for record in records]
+    return [
+        record
+        if life is None
+        else replace(
+            record,
+            event=replace(record.event, conversation_id=f"{record.event.conversation_id}\0{life}"),
+        )
+        for record, life in lives
+    ]
+
+
+def classify(policy, actions, interactions, grace_ms, forgotten=()):
     """({topic: {offset: class}}, admitted actions, admitted interactions); nothing is pushed."""
     classes = {}
     admitted = {}
@@ -59,6 +89,7 @@ def classify(policy, actions, interactions, grace_ms):
             elif topic == "agent-actions" and any(
                 (r.event.tenant_id, r.event.conversation_id) == key
                 and (r.event.action_id or r.event.event_id) == (event.action_id or event.event_id)
+                and life_of(topic, r, forgotten) == life_of(topic, record, forgotten)
                 for r in admitted[topic]
             ):
                 found = "conflict"

@@ -34,6 +34,21 @@ class Record:
     timestamp: int
 
 
+def decoded(topic, event_id, hours, **fields):
+    """An event of the one conversation, or of another that is told, as it is read."""
+    event = {
+        "event_id": event_id,
+        "tenant_id": TENANT,
+        "conversation_id": "c",
+        "occurred_at": to_timestamp(START + int(hours * HOUR)),
+        **fields,
+    }
+    key = key_of(event["tenant_id"], event["conversation_id"]).encode()
+    found = DECODE[topic](key, json.dumps(event).encode())
+    assert isinstance(found, Decoded), found
+    return found
+
+
 class Task:
     """A resolver with the changelog that its steps have written."""
 
@@ -48,18 +63,9 @@ class Task:
         """Records as (topic, hours after the start, fields); returns what was said."""
         for topic, hours, fields in records:
             self.offset += 1
-            event = {
-                "event_id": f"e{self.offset}",
-                "tenant_id": TENANT,
-                "conversation_id": "c",
-                "occurred_at": to_timestamp(START + int(hours * HOUR)),
-                **fields,
-            }
-            key = key_of(event["tenant_id"], event["conversation_id"]).encode()
-            decoded = DECODE[topic](key, json.dumps(event).encode())
-            assert isinstance(decoded, Decoded), decoded
+            event = decoded(topic, **{"event_id": f"e{self.offset}", "hours": hours} | fields)
             record = Record(self.offset, self.broker_ms)
-            self.resolver.admit(topic, [record], [decoded])
+            self.resolver.admit(topic, [record], [event])
         return self.finish()
 
     def finish(self):

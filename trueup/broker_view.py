@@ -22,6 +22,7 @@ from agents_topics.rights import rights_of
 from agents_topics.roster import AGENTS, CALIBRATOR, RESOLVER
 from agents_topics.topics import DEAD_LETTERS, OUTCOMES, TOPICS
 from streams.changelog import PROGRESS_KEY, Progress, progress_of
+from streams.clients import RETRY_MS
 from streams.rights import Denied, lacking_by
 from streams.stopping import stop_reading
 from trueup.connecting import start
@@ -81,7 +82,7 @@ class Reader:
         self._consumer.seek(tp, first)
         found: list[Any] = []
         while await self._consumer.position(tp) < end:
-            fetched = await self._consumer.getmany(tp, timeout_ms=100)
+            fetched = await self._consumer.getmany(tp, timeout_ms=20)
             found += [record for record in fetched.get(tp, ()) if record.offset < end]
         return found
 
@@ -99,6 +100,7 @@ async def reading(
         isolation_level=isolation_level,
         enable_auto_commit=False,
         fetch_max_wait_ms=20,
+        retry_backoff_ms=RETRY_MS,
         request_timeout_ms=int(DEADLINE_S * 1000),
     )
     try:

@@ -17,13 +17,16 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from typing import Any, TextIO
 
+from agents_topics.calibration import StreamCalibration
 from agents_topics.connection import Connection, connection_of
 from agents_topics.events import to_ms
 from agents_topics.policy_file import load_policy
+from sinks.postgres.calibration_readings import calibration_streams, threshold_adjustments
 from sinks.postgres.migrate import migrate
 from sinks.postgres.queries import run_sql
 from streams.settings import Settings
 from streams.topic_admin import create_topics
+from tables.calibration_bins import UNIT
 from trueup.audit import AuditReport
 from trueup.demo_workload import Workload, workload
 from trueup.embedded.folders import private_folder
@@ -31,6 +34,7 @@ from trueup.embedded.leftovers import own_folder, remove_leftovers
 from trueup.embedded.servers import servers
 from trueup.emit import send_clock, send_records
 from trueup.ledger import audit_database
+from trueup.plain_terminal import in_ascii
 from trueup.reliability_picture import (
     in_words,
     needs_ascii,
@@ -40,6 +44,7 @@ from trueup.reliability_picture import (
 )
 from trueup.running import FOLDER, announced
 from trueup.settling import counts_of, wait_until_settled
+from trueup.standing_words import standing_json, standing_words
 from trueup.worker_process import WorkerProcess
 
 CHUNK_RECORDS = 1_500
@@ -53,6 +58,8 @@ _BINS = """
     FROM tenant.calibration_stream_bins WHERE record_set = 'lead' ORDER BY 1, 2, 3
 """
 _REVISIONS = "SELECT coalesce(sum(revision + 1), 0), count(*) FROM tenant.outcome_records"
+ADJUSTMENTS_MAX = 100
+"""Of a stream: a first threshold older than these is not told."""
 _EXAMPLE_SQL = "SELECT outcome_status, count(*) FROM tenant.outcome_records GROUP BY 1"
 
 
@@ -177,6 +184,7 @@ class Demo:
 
     async def _tell_agents(self, played: Workload, url: str, summary: Summary) -> None:
         rows = (await run_sql(url, _BINS)).rows
+        standings = await _standings(url)
         ascii_only = needs_ascii(self.screen)
         for agent in played.agents:
             own = {
@@ -190,6 +198,10 @@ class Demo:
             for line in picture(agent.name, bins, ascii_only):
                 self.say(line)
             self.say(in_words(agent.name, read, ascii_only))
+            standing = standings.get((agent.tenant_id, agent.action_type))
+            if standing is not None:
+                words = standing_words(*standing)
+                self.say(f"  {in_ascii(words) if ascii_only else words}")
             self.say(f"  the truth: {agent.truth_in_words}")
             self.say("")
             summary.agents.append(
@@ -204,6 +216,7 @@ class Demo:
                     "low": round(read.low, 4),
                     "high": round(read.high, 4),
                     "lead_records": read.count,
+                    "calibration": standing and standing_json(*standing),
                 }
             )
 
@@ -232,6 +245,19 @@ class Demo:
 
     def _show_counts(self, counts: Counter[str]) -> None:
         self.show("   ".join(f"{name} {counts[name]:,}" for name in COUNTERS))
+
+
+async def _standings(url: str) -> dict[tuple[str, str], tuple[StreamCalibration, float]]:
+    """Where the stream of each tenant and action type stands, and its threshold at first."""
+    adjustments = await threshold_adjustments(url, per_stream=ADJUSTMENTS_MAX)
+    first = {(one.tenant_id, one.action_type): one.old_threshold for one in adjustments}
+    return {
+        (one.tenant_id, one.action_type): (
+            one,
+            first.get((one.tenant_id, one.action_type), one.threshold_millionths / UNIT),
+        )
+        for one in await calibration_streams(url)
+    }
 
 
 def undisturbed(environ: Mapping[str, str], *, is_embedded_kafka: bool) -> dict[str, str]:

@@ -22,8 +22,10 @@ from typing import Any, Protocol, Self
 import msgspec
 from aiokafka import AIOKafkaProducer
 
-from agents_topics.codec import Malformed, decode_clock
+from agents_topics.codec import Malformed, decode_control
 from agents_topics.connection import Connection
+from agents_topics.envelopes import Headers
+from agents_topics.events import ControlOverride
 from agents_topics.policy import Policy
 from agents_topics.topics import CONTROL
 from trueup.check import LineReader, Problem
@@ -118,13 +120,19 @@ class Sender:
             await asyncio.gather(*self._unacknowledged, return_exceptions=True)
 
     async def send(
-        self, topic: str, key: bytes | None, value: bytes, partition: int | None = None
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        partition: int | None = None,
+        headers: Headers = (),
     ) -> None:
         """The record is on its way; waits where too many are."""
         name = self._connection.topic(topic)
         if name not in self._topics:
             await self._find(name)
-        self._unacknowledged.append(await self._producer.send(name, value, key, partition))
+        on_its_way = await self._producer.send(name, value, key, partition, headers=list(headers))
+        self._unacknowledged.append(on_its_way)
         if len(self._unacknowledged) >= UNACKNOWLEDGED_MAX:
             await self.flush()
 
@@ -287,7 +295,24 @@ async def send_clock(connection: Connection, until: str, partitions: int) -> Non
         ValueError: `until` is no RFC 3339 time with a zone.
         EnvironmentProblem, KafkaError: see `Sender`.
     """
-    value = clock_value(until)
+    await _send_control(connection, clock_value(until), partitions)
+
+
+async def send_override(connection: Connection, override: ControlOverride, partitions: int) -> None:
+    """What a person decided of thresholds or an alarm is in every partition of `control`.
+
+    Raises:
+        ValueError: the contract refuses it; says why.
+        EnvironmentProblem, KafkaError: see `Sender`.
+    """
+    value = msgspec.json.encode(override)
+    found = decode_control(value)
+    if isinstance(found, Malformed):
+        raise ValueError(found.detail)
+    await _send_control(connection, value, partitions)
+
+
+async def _send_control(connection: Connection, value: bytes, partitions: int) -> None:
     async with Sender(connection) as sender:
         for partition in range(partitions):
             await sender.send(CONTROL.name, None, value, partition)
@@ -301,7 +326,7 @@ def clock_value(until: str) -> bytes:
     """
     event = {"kind": "clock", "event_id": f"clock-{uuid.uuid4()}", "until": until}
     value = msgspec.json.encode(event)
-    found = decode_clock(value)
+    found = decode_control(value)
     if isinstance(found, Malformed):
         raise ValueError(f"no RFC 3339 time with a zone, like 2026-01-05T09:30:00Z: {found.detail}")
     return value

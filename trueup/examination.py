@@ -16,10 +16,13 @@ from tables.calibration_bins import Sums
 from tables.calibration_map import IDENTITY
 from tables.direction import direction
 from tables.evidence import Evidence
-from tables.evidence_increments import NANO, increments_of_many
+from tables.evidence_increments import increments_of_many
+from tables.evidence_odds import NANO
 from tables.recalibration import recalibration
-from tables.smooth_error import SHOWN_MIN, ResidualGrid, smooth_error
-from tables.verdict import MISCALIBRATED, Verdict, evidence_odds, verdict
+from tables.smooth_error import ResidualGrid, smooth_error
+from tables.verdict import Verdict, verdict
+from trueup.calibration_words import error_json, error_words, verdict_words
+from trueup.standing_words import evidence_words
 
 ALPHA = 0.05
 CHUNK_ROWS = 2_000
@@ -74,22 +77,11 @@ class Examination:
 def examination_words(bins: Sequence[Sums], examined: Examination, ascii_only: bool) -> list[str]:
     """The verdict, both errors and the evidence."""
     said, smooth = examined.verdict(bins), smooth_error(examined.grid)
-    assert said.error is not None and smooth is not None
-    dash, name = ("-", "ECE2") if ascii_only else ("–", "ECE₂")
-    shown = f"{smooth:.4f}" if smooth >= SHOWN_MIN else f"< {SHOWN_MIN:g}"
-    ends = f"{said.error.low:.4f}{dash}{said.error.high:.4f}"
-    meaning = f" ({_names(bins)})" if said.word == MISCALIBRATED else ""
     return [
-        f"verdict: {said}{meaning}",
-        f"{name} {said.error.root:.4f} ({ends}), smooth ECE {shown}",
-        f"evidence {evidence_odds(said.log_evidence_nanos)} after {said.n:,} settled actions"
-        f"{_alarm(examined)}",
+        verdict_words(said, bins),
+        error_words(said.error, smooth, ascii_only),
+        f"{evidence_words(said.log_evidence_nanos, said.n)}{_alarm(examined)}",
     ]
-
-
-def _names(bins: Sequence[Sums]) -> str:
-    found = direction(bins, recalibration(bins))
-    return ", ".join(filter(None, (f"{found.on_average} on average", found.shape)))
 
 
 def _alarm(examined: Examination) -> str:
@@ -101,21 +93,14 @@ def _alarm(examined: Examination) -> str:
 def examination_json(bins: Sequence[Sums], examined: Examination) -> dict[str, Any]:
     """The same in plain values; ln_e is in nats."""
     said, fitted = examined.verdict(bins), recalibration(bins)
-    error, named = said.error, direction(bins, fitted)
+    named = direction(bins, fitted)
     return {
         "calibration": {
             "verdict": said.word,
             "delta": said.delta,
             "is_calibrated": said.is_calibrated,
         },
-        "ece2": error
-        and {
-            "value": error.root,
-            "low": error.low,
-            "high": error.high,
-            "square": error.square,
-            "lone_share": error.lone_share,
-        },
+        "ece2": error_json(said.error),
         "smooth_ece": smooth_error(examined.grid),
         "evidence": {
             "ln_e": said.log_evidence_nanos / NANO,

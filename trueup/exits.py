@@ -19,6 +19,8 @@ SENTENCES = {
     "sinks.postgres.connect.PostgresProblem": ENVIRONMENT,
     "streams.settings.SettingsProblem": ENVIRONMENT,
     "trueup.replay_plan.ReplayRefused": ENVIRONMENT,
+    "trueup.rebuild_plan.RebuildRefused": ENVIRONMENT,
+    "trueup.half_copies.RepartitionRefused": ENVIRONMENT,
 }
 """Their text is a sentence that says what to do."""
 

@@ -9,15 +9,15 @@ import time
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from agents_topics.codec import Decoded, Malformed, decode_clock
+from agents_topics.codec import Decoded, Malformed, decode_control
 from agents_topics.envelopes import Headers
-from agents_topics.events import Action, Interaction, Outcome, to_ms
+from agents_topics.events import Clock, Outcome, to_ms
 from agents_topics.policy import Policy, PolicyProblem
 from agents_topics.rules import FUTURE_MS_MAX
-from agents_topics.topics import AGENT_ACTIONS, AGENT_INTERACTIONS, RESOLVER_CHANGELOG
+from agents_topics.topics import RESOLVER_CHANGELOG
 from streams import changelog
 from streams.changelog import PROGRESS_KEY, progress_of
-from streams.fast_decoder import FastDecoder
+from streams.fast_decoder import joined_decoders
 from streams.resolve_outcomes import restore_times
 from tables.outcome_resolver import OutcomeResolver
 from trueup.plain_text import duration, shown, utc
@@ -61,10 +61,7 @@ def read_event(
     return _DECODERS[topic].decode(key, value, headers)
 
 
-_DECODERS = {
-    AGENT_ACTIONS.name: FastDecoder(Action),
-    AGENT_INTERACTIONS.name: FastDecoder(Interaction),
-}
+_DECODERS = joined_decoders()
 
 
 class Foresight:
@@ -97,13 +94,13 @@ class Foresight:
         return Fate("admitted", outcomes=step.outcomes)
 
 
-def fate_of_clock(value: bytes | None) -> Fate:
-    """What would become of a clock record."""
-    clock = decode_clock(value)
-    if isinstance(clock, Malformed):
-        return Fate("dead", clock.reason, clock.detail)
-    if to_ms(clock.until) > int(time.time() * 1000) + FUTURE_MS_MAX:
-        return Fate("dead", "future", f"until {clock.until}")
+def fate_of_control(value: bytes | None) -> Fate:
+    """What would become of a record of `control`."""
+    found = decode_control(value)
+    if isinstance(found, Malformed):
+        return Fate("dead", found.reason, found.detail)
+    if isinstance(found, Clock) and to_ms(found.until) > int(time.time() * 1000) + FUTURE_MS_MAX:
+        return Fate("dead", "future", f"until {found.until}")
     return Fate("admitted")
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from agents_topics.connection import Connection
 from agents_topics.policy import Policy
+from agents_topics.policy_file import parse_policy
 from sinks.postgres.queries import run_sql
 from trueup.audit import IDLE_AFTER_MS, AuditReport, audit
 
@@ -29,8 +30,8 @@ async def audit_database(
         return [dict(zip(answer.columns, row, strict=True)) for row in answer.rows]
 
     for _ in range(READINGS_MAX - 1):
-        report = await audit(connection, policy, fetch_rows, grace_ms, idle_after_ms)
+        report = await audit(connection, policy, fetch_rows, parse_policy, grace_ms, idle_after_ms)
         if report.is_exact:
             return report
         await asyncio.sleep(PAUSE_S)
-    return await audit(connection, policy, fetch_rows, grace_ms, idle_after_ms)
+    return await audit(connection, policy, fetch_rows, parse_policy, grace_ms, idle_after_ms)

@@ -27,7 +27,7 @@ from streams.partitioner import partitions_of
 from streams.transactions import Out, TaskProducer
 from trueup.dead_letters import source_of
 from trueup.embedded.problems import EnvironmentProblem
-from trueup.foresight import Fate, fate_of_clock, foresight_into, read_event
+from trueup.foresight import Fate, fate_of_control, foresight_into, read_event
 from trueup.letters import JOINED, Letter, Selection, letters_in, redriven_letters
 from trueup.plain_text import shown, utc
 from trueup.topic_reader import TopicReader
@@ -243,7 +243,7 @@ async def _foresee(
         if one.does == "send" and one.letter.topic in JOINED:
             by_partition[one.partition].append(one)
         elif one.does == "send":
-            one.fate = fate_of_clock(one.value)
+            one.fate = fate_of_control(one.value)
     for partition, group in by_partition.items():
         keys = {one.key for one in group if one.key}
         foresight = await foresight_into(reader, partition, policy, grace_ms, keys)

@@ -22,11 +22,14 @@ _UNIT = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class PictureBin:
-    """The sums of one bin, and the interval of its actual rate, as [0, 1]."""
+    """The sums of one bin, and the interval of its actual rate, as [0, 1].
+
+    Sums that are weighted or estimated need not be whole.
+    """
 
     n: int
-    sp_millionths: int
-    sy: int
+    sp_millionths: float
+    sy: float
     low: float
     high: float
 
@@ -68,8 +71,10 @@ def needs_ascii(stream: TextIO) -> bool:
     return False
 
 
-def picture(name: str, bins: Sequence[PictureBin], ascii_only: bool) -> list[str]:
-    """Lines of at most 100 columns: a bar for each bin that has records.
+def picture(
+    name: str, bins: Sequence[PictureBin], ascii_only: bool, counted: str = "settled"
+) -> list[str]:
+    """Lines of at most 100 columns: a bar for each bin that has records, which are `counted`.
 
     >>> empty, ninth = PictureBin(0, 0, 0, 0.0, 1.0), PictureBin(200, 164_000_000, 116, 0.5, 0.65)
     >>> print(picture("closer-bot", [empty] * 8 + [ninth], ascii_only=True)[2])
@@ -83,7 +88,7 @@ def picture(name: str, bins: Sequence[PictureBin], ascii_only: bool) -> list[str
     right, likely = ink.sure * 2 + ink.likely * 2, ink.likely * 2 + ink.possible * 2
     return [
         f"{head}   {right} right   {likely} interval, 95 % each   {ink.stated} says",
-        f"  {'it says':9}{_scale()}  says   right  {'interval':9}  settled",
+        f"  {'it says':9}{_scale()}  says   right  {'interval':9}  {counted:>7}",
         *(_bar(index, held, ink) for index, held in enumerate(bins) if held.n),
     ]
 
@@ -127,8 +132,8 @@ def stated_and_actual(bins: Sequence[PictureBin]) -> tuple[float, float, int]:
     count = sum(held.n for held in bins)
     if not count:
         return 0.0, 0.0, 0
-    stated = sum(held.sp_millionths for held in bins) / _UNIT / count
-    return stated, sum(held.sy for held in bins) / count, count
+    stated = sum((held.sp_millionths for held in bins), 0.0) / _UNIT / count
+    return stated, sum((held.sy for held in bins), 0.0) / count, count
 
 
 def picture_bin(n: int, sp_millionths: int, sy: int) -> PictureBin:
@@ -143,7 +148,7 @@ def picture_bin(n: int, sp_millionths: int, sy: int) -> PictureBin:
 def reading_of(bins: Sequence[PictureBin]) -> Reading:
     """What the sentence rests on: the pooled interval alone."""
     stated, actual, count = stated_and_actual(bins)
-    low, high = watched_interval(sum(held.sy for held in bins), count)
+    low, high = watched_interval(round(sum((held.sy for held in bins), 0.0)), count)
     return Reading(stated, actual, low, high, count, verdict_of(stated, low, high))
 
 

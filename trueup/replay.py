@@ -9,25 +9,45 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 from agents_topics.connection import Connection
-from agents_topics.events import Action, Interaction, Outcome
-from agents_topics.policy_file import load_policy
-from agents_topics.topics import AGENT_ACTIONS, AGENT_INTERACTIONS
+from agents_topics.events import Outcome
+from agents_topics.policy_file import load_policy, policy_text
 from sinks.postgres.bulk import IS_LIVE, SETTLED_OFFSET, BulkWriter, open_offset
 from sinks.postgres.checksums import Checksum, checksums, shadow_checksum
+from sinks.postgres.connect import problems_told
+from sinks.postgres.outcome_rows import replayed_row
 from sinks.postgres.queries import run_bound
 from sinks.postgres.recounting import FIRST_TIME_MS
+from sinks.postgres.row_types import Row
+from sinks.postgres.settled_rows import LIVE, SHADOW, as_json, entering
 from sinks.postgres.shadows import begin_shadow, end_shadow
-from streams.fast_decoder import FastDecoder
+from streams.fast_decoder import joined_decoders
+from streams.foretell import foretell_again
+from tables.forgetting import Forgettings
 from tables.outcome_resolver import Judging
 from tables.replay import Replay, Source
 from tables.stream_times import NEVER_MS
-from trueup.replay_plan import Asked, Plan, ReplayRefused, Share, check_policy, plan_of
+from trueup.replay_plan import (
+    Asked,
+    Plan,
+    ReplayRefused,
+    Share,
+    check_policy,
+    output_ends,
+    plan_of,
+    segments_of,
+)
+from trueup.stream_replay import (
+    decided_by_people,
+    recorded_decisions,
+    replayed_streams,
+    standing_of,
+)
 from trueup.topic_reader import TopicReader
 
 STEP_RECORDS = 60_000
@@ -53,19 +73,22 @@ class Job:
     since_ms: int | None = None
     until_ms: int | None = None
 
-    def about(self, plan: Plan) -> dict[str, Any]:
-        """What a shadow keeps of how it was judged and what it covers."""
+    def about(self, written: Mapping[Source, int]) -> dict[str, Any]:
+        """What a shadow keeps of how it was judged, what it covers, and what live had said by then:
+        by partition of its outputs the offset after the last record.
+        """
         return {
             "judging": self.judging,
             "grace_ms": self.grace_ms,
             "topics": dict(self.topics),
             "policy": list(load_policy(self.policy).by_digest),
+            "policy_toml": policy_text(self.policy),
             "tenants": None if self.tenants is None else sorted(self.tenants),
             "since_ms": self.since_ms,
             "until_ms": self.until_ms,
             "output_ends": {
                 f"{self.connection.topic(topic)}/{partition}": end
-                for (topic, partition), end in plan.next_offsets.items()
+                for (topic, partition), end in written.items()
             },
         }
 
@@ -85,18 +108,22 @@ class Job:
 
 @dataclass(slots=True)
 class Replayed:
-    """What came of shares: records read, rows changed, outcomes by status, the as-of."""
+    """What came of shares: records read, rows changed, outcomes by status, the as-of; and the rows
+    of outcomes that are forgotten, for the bins alone.
+    """
 
     records: int = 0
     rows: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
     as_of_ms: int | None = None
+    forgotten: list[Row] = field(default_factory=list)
 
     def add(self, other: "Replayed") -> None:
         """Takes in another's; the as-of is the earliest, of those that have one."""
         self.records += other.records
         self.rows += other.rows
         self.outcomes += other.outcomes
+        self.forgotten += other.forgotten
         known = [ms for ms in (self.as_of_ms, other.as_of_ms) if ms is not None and ms > NEVER_MS]
         self.as_of_ms = min(known, default=None)
 
@@ -128,12 +155,9 @@ async def replay_share(job: Job, share: Share, tell: Tell) -> Replayed:
     """A share, from its first record to its rows; `tell` hears how many offsets are done."""
     replay = Replay(
         load_policy(job.policy), job.grace_ms, list(share.spans), share.ledger, job.judging,
-        tenants=job.tenants,
+        tenants=job.tenants, forgotten=Forgettings(share.forgotten),
     )  # fmt: skip
-    decoders = {
-        AGENT_ACTIONS.name: FastDecoder(Action),
-        AGENT_INTERACTIONS.name: FastDecoder(Interaction),
-    }
+    decoders = joined_decoders()
     done, unfinished = Replayed(), 0
     names = {(job.topics.get(topic, topic), p): (topic, p) for topic, p in share.spans}
     spans = {name: share.spans[source] for name, source in names.items()}
@@ -156,6 +180,9 @@ async def replay_share(job: Job, share: Share, tell: Tell) -> Replayed:
         await _write(job, share, writer, replay.end(done.as_of_ms), done)
         version = open_offset(done.as_of_ms)
         await _write(job, share, writer, replay.open_outcomes(), done, version)
+    done.forgotten = [
+        replayed_row(o, 0, share.number, SETTLED_OFFSET) for o in replay.counted if job.has(o)
+    ]
     tell(share.offsets - done.records)
     return done
 
@@ -193,8 +220,15 @@ async def prepare(job: Job, asked: Asked, live_grace_ms: Mapping[str, int]) -> P
         if job.shadow is None:
             await check_policy(job.connection, load_policy(job.policy))
         plan = await plan_of(reader, asked, live_grace_ms)
-    if job.shadow is not None:
-        await begin_shadow(job.url, job.shadow, job.about(plan))
+        if job.shadow is not None:
+            # Asked after what was forgotten was read: a promotion waits until the publisher has
+            # obeyed it. A publisher stands after the last record, never after its markers.
+            ends = (await output_ends(reader)).items() if plan.next_offsets else ()
+            written = {at: await reader.after_last(*at, end) for at, end in ends}
+            about = job.about(written) | {
+                "segments": await segments_of(job.connection, load_policy(job.policy))
+            }
+            await begin_shadow(job.url, job.shadow, about)
     return plan
 
 
@@ -202,10 +236,10 @@ async def conclude(job: Job, replayed: Replayed) -> dict[str, Checksum]:
     """The checksums of what is settled by the as-of; a shadow is ready."""
     as_of_ms = replayed.as_of_ms or FIRST_TIME_MS
     if job.shadow is not None:
-        await end_shadow(job.url, job.shadow, as_of_ms)
+        await end_shadow(job.url, job.shadow, as_of_ms, await shadow_streams(job, as_of_ms))
         return {"outcomes": await shadow_checksum(job.url, job.shadow, as_of_ms)}
     sums = await checksums(job.url, as_of_ms)
-    return {"outcomes": sums.outcomes, "bins": sums.bins}
+    return {one.name: getattr(sums, one.name) for one in fields(sums)}
 
 
 def run_plan(job: Job, plan: Plan, processes: int, show: Callable[[str], None]) -> Replayed:
@@ -281,6 +315,37 @@ async def _finish(job: Job, plan: Plan, total: Replayed) -> None:
     as_of_ms = min([*stands, total.as_of_ms or NEVER_MS])
     is_whole = job.is_whole and plan.is_whole
     left = {(prefix + topic, p): offset for (topic, p), offset in plan.next_offsets.items()}
-    async with BulkWriter(job.url) as writer:
-        if job.since_ms is None and job.until_ms is None:
-            await writer.finish(as_of_ms, left if is_whole else {})
+    if job.since_ms is None and job.until_ms is None:
+        await write_streams(
+            job, max(as_of_ms, FIRST_TIME_MS), left if is_whole else {}, total.forgotten
+        )
+
+
+async def shadow_streams(job: Job, as_of_ms: int) -> list[dict[str, Any]]:
+    """What a shadow's rows say of each stream, without what people decided of live's."""
+    rows = entering(job.url, SHADOW, max(as_of_ms, FIRST_TIME_MS), job.shadow)
+    streams = replayed_streams(rows, load_policy(job.policy), {})
+    with problems_told():
+        return [told async for one in streams for told in standing_of(one.end())]
+
+
+async def write_streams(
+    job: Job, as_of_ms: int, next_offsets: Mapping[Source, int], forgotten: Sequence[Row] = ()
+) -> int:
+    """Everything that is known of streams, made anew from the rows, and the publisher's place.
+
+    `forgotten`: settled outcomes that are counted and of which no row is kept.
+    """
+    policy = load_policy(job.policy)
+    async with TopicReader(job.connection) as reader:
+        overrides = decided_by_people(await recorded_decisions(reader))
+    written = 0
+    with problems_told():
+        async with BulkWriter(job.url) as writer:
+            await writer.clear_calibration()
+            rows = entering(job.url, LIVE, as_of_ms, as_json(forgotten))
+            async for stream in replayed_streams(rows, policy, overrides):
+                written += await writer.write_calibration(stream.end())
+            written += await foretell_again(writer)
+            await writer.leave(next_offsets)
+    return written

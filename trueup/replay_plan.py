@@ -5,6 +5,7 @@ each task stands, which has applied all that these outputs come of; then the led
 became of everything applied. So what is replayed is no less than what live has written by then.
 """
 
+import json
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -13,11 +14,17 @@ from dataclasses import dataclass, field
 import msgspec
 
 from agents_topics.connection import Connection
-from agents_topics.events import LateEvent
+from agents_topics.events import Forgotten, LateEvent
 from agents_topics.policy import Policy
 from agents_topics.policy_history import changes_of_history
 from agents_topics.roster import GROUP, PUBLISHER
-from agents_topics.topics import AGENT_ACTIONS, AGENT_INTERACTIONS, LATE_EVENTS, RESOLVER_CHANGELOG
+from agents_topics.topics import (
+    AGENT_ACTIONS,
+    AGENT_INTERACTIONS,
+    FORGOTTEN,
+    LATE_EVENTS,
+    RESOLVER_CHANGELOG,
+)
 from streams.changelog import PROGRESS_KEY, Progress, progress_of
 from streams.policy_log import recorded_policies
 from tables.outcome_resolver import Judging
@@ -27,7 +34,10 @@ from trueup.letters import Selection, letters_in
 from trueup.topic_reader import TopicReader
 
 JOINED = (AGENT_ACTIONS.name, AGENT_INTERACTIONS.name)
+LATE = "late"
+"""No reason of a dead letter is called so."""
 
+_decode_forgotten = msgspec.json.Decoder(Forgotten).decode
 _decode_late = msgspec.json.Decoder(LateEvent).decode
 
 
@@ -63,6 +73,7 @@ class Share:
     spans: Mapping[Source, tuple[int, int]]
     ledger: Mapping[Source, Mapping[int, bool]]
     as_of_ms: int | None
+    forgotten: Sequence[Forgotten] = ()
 
     @property
     def offsets(self) -> int:
@@ -94,11 +105,12 @@ async def plan_of(reader: TopicReader, asked: Asked, grace_ms: Mapping[str, int]
     """
     if asked.topics:
         return await _plan_of_history(reader, asked)
-    next_offsets = await _output_ends(reader)
-    progress = await _progress(reader)
+    next_offsets = await output_ends(reader)
+    progress = await progress_here(reader)
     applied = await _applied(reader, progress)
     spans = await _spans(reader, applied, asked)
     ledger = await _ledger(reader, asked.judging)
+    forgotten = await forgotten_here(reader)
     if asked.judging == "recorded" and not applied and not ledger:
         raise ReplayRefused(
             "No worker has left a state or a ledger here, so nothing is recorded: give "
@@ -110,7 +122,8 @@ async def plan_of(reader: TopicReader, asked: Asked, grace_ms: Mapping[str, int]
         said = {source: ledger[source] for source in own if source in ledger}
         stands_ms = settled_ms_of(progress.get(partition), grace_ms) if progress else None
         as_of_ms = as_of_ms_of(stands_ms, asked)
-        shares.append(Share(partition, own, said, as_of_ms))
+        own_forgotten = [entry for entry in forgotten if entry.partition == partition]
+        shares.append(Share(partition, own, said, as_of_ms, own_forgotten))
     is_whole = bool(progress) and not asked.ends and asked.as_of_ms is None
     return Plan(shares, next_offsets, is_whole)
 
@@ -125,7 +138,8 @@ async def _plan_of_history(reader: TopicReader, asked: Asked) -> Plan:
     return Plan([Share(0, _cut(spans, asked), {}, asked.as_of_ms)], {}, is_whole=False)
 
 
-async def _output_ends(reader: TopicReader) -> dict[Source, int]:
+async def output_ends(reader: TopicReader) -> dict[Source, int]:
+    """Where the live outputs end that the publisher follows."""
     return {
         (topic.name, partition): end
         for topic in PUBLISHER.reads
@@ -133,7 +147,7 @@ async def _output_ends(reader: TopicReader) -> dict[Source, int]:
     }
 
 
-async def _progress(reader: TopicReader) -> dict[int, Progress]:
+async def progress_here(reader: TopicReader) -> dict[int, Progress]:
     """What each resolver task has noted last."""
     topic, notes = RESOLVER_CHANGELOG.name, {}
     async for record in reader.records(topic, await reader.spans(topic)):
@@ -178,17 +192,35 @@ def _cut(spans: dict[Source, tuple[int, int]], asked: Asked) -> dict[Source, tup
 
 async def _ledger(reader: TopicReader, judging: Judging) -> dict[Source, dict[int, bool]]:
     """What was late or refused, by source; judged anew only what a wrong partition was refused."""
-    found: dict[Source, dict[int, bool]] = defaultdict(dict)
+    return {
+        source: {
+            offset: reason == LATE or reason in TIMED_REASONS
+            for offset, reason in reasons.items()
+            if judging == "recorded" or reason == "wrong_partition"
+        }
+        for source, reasons in (await refused_here(reader)).items()
+    }
+
+
+async def refused_here(reader: TopicReader) -> dict[Source, dict[int, str]]:
+    """Why records were not admitted, by source and offset: a dead letter's reason, or `LATE`."""
+    found: dict[Source, dict[int, str]] = defaultdict(dict)
     async for letter in letters_in(reader, Selection()):
-        if letter.topic in JOINED and (judging == "recorded" or letter.reason == "wrong_partition"):
-            place = (letter.topic, letter.source_partition)
-            found[place][letter.source_offset] = letter.reason in TIMED_REASONS
-    if judging == "recorded":
-        topic = LATE_EVENTS.name
-        async for record in reader.records(topic, await reader.spans(topic)):
-            late = _decode_late(record.value)
-            found[late.topic, late.partition][late.offset] = True
+        if letter.topic in JOINED:
+            found[letter.topic, letter.source_partition][letter.source_offset] = letter.reason
+    topic = LATE_EVENTS.name
+    async for record in reader.records(topic, await reader.spans(topic)):
+        late = _decode_late(record.value)
+        found[late.topic, late.partition][late.offset] = LATE
     return dict(found)
+
+
+async def forgotten_here(reader: TopicReader) -> list[Forgotten]:
+    """What the tasks have forgotten, of each partition in its order."""
+    name = FORGOTTEN.name
+    return [
+        _decode_forgotten(r.value) async for r in reader.records(name, await reader.spans(name))
+    ]
 
 
 def as_of_ms_of(stands_ms: int | None, asked: Asked) -> int | None:
@@ -207,6 +239,13 @@ def settled_ms_of(note: Progress | None, grace_ms: Mapping[str, int]) -> int:
     times = note.times if note else {}
     closed = [max(log, pushed) - grace_ms[topic] for topic, (log, pushed, *_) in times.items()]
     return max(min(closed, default=NEVER_MS), NEVER_MS)
+
+
+async def segments_of(connection: Connection, policy: Policy) -> dict[str, list[str]]:
+    """By which fields calibration is told apart, by digest: of recorded rules and of these."""
+    recorded = {r.digest: json.loads(r.content) for r in await recorded_policies(connection)}
+    own = {version.digest: {"segments": version.segments} for version in policy.versions}
+    return {digest: list(rules.get("segments", ())) for digest, rules in (recorded | own).items()}
 
 
 async def check_policy(connection: Connection, policy: Policy) -> None:

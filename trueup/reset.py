@@ -20,6 +20,7 @@ from agents_topics.rights import rights_of
 from agents_topics.roster import AGENTS, GROUP
 from agents_topics.topics import TOPICS
 from sinks.postgres.queries import run_bound, run_sql
+from sinks.postgres.tenant_tables import MADE_AGAIN
 from streams.clients import KafkaClients
 from streams.rights import Denied, lacking_by
 from streams.topic_admin import create_topics
@@ -28,16 +29,6 @@ from trueup.broker_view import administering, members_of
 from trueup.embedded.problems import EnvironmentProblem
 from trueup.topic_reader import TopicReader
 
-TABLES = (
-    "outcome_records",
-    "calibration_stream_bins",
-    "calibration_label_rates",
-    "calibration_bins",
-    "sink_offsets",
-    "calibration_corrections",
-    "shadow_outcome_records",
-    "shadows",
-)
 DELETED_S_MAX = 30.0
 POLL_S = 0.1
 
@@ -71,7 +62,7 @@ async def found(connection: Connection, url: str) -> Found:
         PostgresProblem: Postgres is not there, or is not migrated.
     """
     async with administering(connection) as admin:
-        await _refuse_while_alive(admin, connection)
+        await refuse_while_alive(admin, connection)
         there = set(await admin.list_topics())
     async with TopicReader(connection) as reader:
         inputs = {topic: await reader.spans(topic) for topic in INPUTS}
@@ -81,8 +72,8 @@ async def found(connection: Connection, url: str) -> Found:
                 spans = await reader.spans(topic)
                 derived[topic] = sum(end - first for first, end in spans.values())
         offsets = len(await reader.applied(GROUP))
-    counts = [await run_bound(url, f"SELECT count(*) FROM tenant.{table}") for table in TABLES]
-    rows = {table: answer.rows[0][0] for table, answer in zip(TABLES, counts, strict=True)}
+    counts = [await run_bound(url, f"SELECT count(*) FROM tenant.{table}") for table in MADE_AGAIN]
+    rows = {table: answer.rows[0][0] for table, answer in zip(MADE_AGAIN, counts, strict=True)}
     return Found(inputs, derived, offsets, rows)
 
 
@@ -98,10 +89,10 @@ async def reset(connection: Connection, url: str) -> None:
     async with administering(connection) as admin:
         if lacks := await lacking_by(admin, connection, rights_of("reset", connection.prefix)):
             raise Denied(lacks)
-        await _refuse_while_alive(admin, connection)
+        await refuse_while_alive(admin, connection)
         shape = await _shape_of(admin, connection)
         await _fence(connection, shape.partitions)
-        await run_sql(url, "TRUNCATE " + ", ".join(f"tenant.{table}" for table in TABLES))
+        await run_sql(url, "TRUNCATE " + ", ".join(f"tenant.{table}" for table in MADE_AGAIN))
         await delete_topics(admin, [connection.topic(topic.name) for topic in DERIVED])
         await create_topics(connection, shape.partitions, shape.replicas, DERIVED)
         await delete_group(admin, connection.topic(GROUP))
@@ -113,7 +104,12 @@ class _Shape:
     replicas: int
 
 
-async def _refuse_while_alive(admin: AIOKafkaAdminClient, connection: Connection) -> None:
+async def refuse_while_alive(admin: AIOKafkaAdminClient, connection: Connection) -> None:
+    """Returns where no worker is at work.
+
+    Raises:
+        EnvironmentProblem: one is.
+    """
     group = connection.topic(GROUP)
     if count := await members_of(admin, group):
         raise EnvironmentProblem(

@@ -34,6 +34,12 @@ def tenant_here(name: str) -> str:
     return tenants.get(name) or tenant_id_of(name)
 
 
+def tenant_names() -> dict[str, str]:
+    """By UUID, the names that the policy gives tenants."""
+    tenants = load_policy(read_settings().policy).tenants
+    return {tenant_id: name for name, tenant_id in tenants.items()}
+
+
 def readable(file: str) -> Path:
     """The file that a user has named; ends the command if there is none."""
     path = Path(file)

@@ -8,6 +8,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from agents_topics.connection import Connection
+from streams.clients import RETRY_MS
 from streams.stopping import stop_reading
 from trueup.connecting import start
 from trueup.embedded.problems import EnvironmentProblem
@@ -15,6 +16,7 @@ from trueup.embedded.problems import EnvironmentProblem
 FETCHED_BYTES_MAX = 4 << 20
 PIECE_RECORDS_MAX = 20_000
 WAIT_MS = 200
+TAIL_OFFSETS = 64
 
 Source = tuple[str, int]
 """A topic and a partition of it."""
@@ -40,6 +42,7 @@ class TopicReader:
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             fetch_max_wait_ms=20,
+            retry_backoff_ms=RETRY_MS,
             max_partition_fetch_bytes=FETCHED_BYTES_MAX,
         )
         self._counts: dict[str, int] = {}
@@ -153,6 +156,19 @@ class TopicReader:
             if await self._consumer.position(tp) >= ends[tp]:
                 left.remove(tp)
                 self._consumer.pause(tp)
+
+    async def after_last(self, topic: str, partition: int, end: int) -> int:
+        """The offset after the last committed record before `end`; markers alone lie in between."""
+        start = (await self.spans(topic, [partition]))[partition][0]
+        begin, back = end, TAIL_OFFSETS
+        while begin > start:
+            until, begin = begin, max(start, begin - back)
+            back *= 8
+            span = {partition: (begin, until)}
+            offsets: list[int] = [record.offset async for record in self.records(topic, span)]
+            if offsets:
+                return offsets[-1] + 1
+        return start
 
     async def record_at(self, topic: str, partition: int, offset: int) -> ConsumerRecord | None:
         """The committed record at a place; None where there is none, or none any more."""

@@ -21,7 +21,7 @@ _AWAY = (
     EOFError,
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,  # stopped, starting, cancelled by an administrator
-    asyncpg.InsufficientResourcesError,  # too many connections, disk full
+    asyncpg.InsufficientResourcesError,  # too many connections
     asyncpg.IdleInTransactionSessionTimeoutError,
     asyncpg.ReadOnlySQLTransactionError,  # a standby: the primary moved
     asyncpg.PostgresSystemError,
@@ -52,6 +52,9 @@ async def busy_while_away() -> AsyncIterator[None]:
     except _NOT_SET_UP as problem:
         fix = "run `trueup migrate`, or check DATABASE_URL and the grants"
         raise SinkBusy(f"Postgres is not set up: {problem}; {fix}", AFTER_A_PERSON_S) from problem
+    except asyncpg.DiskFullError as problem:
+        told = f"Postgres has no room left on its disk: {problem}; make room, nothing is lost"
+        raise SinkBusy(told, AFTER_A_PERSON_S) from problem
     except _AWAY as problem:
         raise SinkBusy(f"Postgres is away: {_words(problem)}", LATER_S) from problem
 

@@ -6,14 +6,23 @@ from run to run. A checksum is a sum over the rows, so their order means nothing
 
 from dataclasses import dataclass
 
+from sinks.postgres.outcome_rows import OUTCOME_COLUMNS
 from sinks.postgres.queries import run_bound
-from sinks.postgres.rows import COLUMN_OF, OUTCOME_COLUMNS, STREAM_BIN_COLUMNS
+from sinks.postgres.statements import (
+    ADJUSTMENTS,
+    ALARMS,
+    DAYS,
+    DELAYS,
+    FORECASTS,
+    LABEL_RATES,
+    MAPS,
+    SEGMENTS,
+    STREAM_BINS,
+    STREAMS,
+    Staged,
+)
 
 _OUTSIDE = ("known_at", "revision", "lineage", "output_partition", "output_offset")
-_TIMES = {
-    "last_settled_at",
-    *(column for field, column in COLUMN_OF.items() if field.endswith("_at_ms")),
-}
 END_OF_TIME_MS = 253_402_300_799_999
 """The last millisecond of the year 9999."""
 
@@ -28,19 +37,24 @@ class Checksum:
 
 @dataclass(frozen=True, slots=True)
 class Checksums:
-    """Of outcomes settled by a time, and of all bins."""
+    """Of outcomes settled by a time, and of all that is known of streams."""
 
     outcomes: Checksum
     bins: Checksum
+    label_rates: Checksum
+    days: Checksum
+    segments: Checksum
+    delays: Checksum
+    streams: Checksum
+    alarms: Checksum
+    adjustments: Checksum
+    maps: Checksum
+    forecasts: Checksum
 
 
 def _over(columns: tuple[str, ...], rows: str) -> str:
     """The statement: rows, and the sums of both halves of each row's MD5."""
-    told = ", ".join(
-        f"(extract(epoch FROM {column}) * 1000)::bigint" if column in _TIMES else column
-        for column in columns
-        if column not in _OUTSIDE
-    )
+    told = ", ".join(_number_of(column) for column in columns if column not in _OUTSIDE)
     halves = ", ".join(
         f"coalesce(sum(('x' || substr(hash, {first}, 16))::bit(64)::bigint::numeric), 0)"
         for first in (1, 17)
@@ -49,10 +63,35 @@ def _over(columns: tuple[str, ...], rows: str) -> str:
     return f"SELECT count(*), {halves} FROM ({hashed}) AS hashed"
 
 
+def _number_of(column: str) -> str:
+    """A time or a day as a number: its text depends on the server's settings."""
+    if column.endswith("_at"):
+        return f"(extract(epoch FROM {column}) * 1000)::bigint"
+    return f"{column} - 'epoch'::date" if column.endswith("_day") else column
+
+
 _SETTLED = "WHERE is_settled AND settled_at <= 'epoch'::timestamptz + $1 * interval '1 millisecond'"
 _OUTCOMES = _over(OUTCOME_COLUMNS, f"tenant.outcome_records {_SETTLED}")
 _SHADOW = _over(OUTCOME_COLUMNS, f"tenant.shadow_outcome_records {_SETTLED} AND shadow = $2")
-_BINS = _over(STREAM_BIN_COLUMNS, "tenant.calibration_stream_bins WHERE curve = 'settled'")
+
+
+def _of(staged: Staged, only: str = "true") -> str:
+    return _over(staged.columns, f"tenant.{staged.table} WHERE {only}")
+
+
+_OF_STREAMS = {
+    "bins": _of(STREAM_BINS, "curve = 'settled'"),
+    "label_rates": _of(LABEL_RATES),
+    "days": _of(DAYS),
+    "segments": _of(SEGMENTS),
+    "delays": _of(DELAYS),
+    "streams": _of(STREAMS),
+    "alarms": _of(ALARMS),
+    "adjustments": _of(ADJUSTMENTS),
+    "maps": _of(MAPS),
+    # Until then a label may overrule a signal that had been heard.
+    "forecasts": _of(FORECASTS, "came IS NOT NULL"),
+}
 
 
 async def checksums(url: str, as_of_ms: int = END_OF_TIME_MS) -> Checksums:
@@ -61,7 +100,8 @@ async def checksums(url: str, as_of_ms: int = END_OF_TIME_MS) -> Checksums:
     Raises:
         PostgresProblem: Postgres is not there or refuses.
     """
-    return Checksums(await _asked(url, _OUTCOMES, as_of_ms), await _asked(url, _BINS))
+    found = {name: await _asked(url, sql) for name, sql in _OF_STREAMS.items()}
+    return Checksums(outcomes=await _asked(url, _OUTCOMES, as_of_ms), **found)
 
 
 async def shadow_checksum(url: str, name: str, as_of_ms: int = END_OF_TIME_MS) -> Checksum:

@@ -2,23 +2,28 @@
 
 The law: after it each covered outcome that the shadow has settled by its as-of is the shadow's, in
 a lineage above every other, which the publisher's records cannot replace; what the shadow has not
-admitted is gone; what either holds open stays as live has it. The same difference is added to the
-bins and kept in `calibration_corrections`, because the calibrator goes on counting what it counts.
+admitted is gone; what either holds open stays as live has it. The same difference is added to
+what of streams is sums and kept beside it, because the calibrator goes on counting what it counts.
+Tests, alarms, maps and thresholds stay what was decided, seen and followed at the time.
 """
 
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sinks.postgres.calibration_records import Told
 from sinks.postgres.connect import connect, problems_told
-from sinks.postgres.recounting import show_bins, sums_sql
-from sinks.postgres.rows import OUTCOME_COLUMNS
+from sinks.postgres.differences import differences
+from sinks.postgres.outcome_rows import OUTCOME_COLUMNS
+from sinks.postgres.row_types import Row
+from sinks.postgres.settled_rows import SettledRow, pieces
 from sinks.postgres.shadow_compare import COVERED, SHADOW, coverage
 from sinks.postgres.shadows import READY, Shadow, ShadowProblem, shadow_named
-from sinks.postgres.statements import STREAM_BIN_KEYS, SUM_COLUMNS
+from sinks.postgres.statements import STREAM_BINS, SUMMED, correcting
+from sinks.postgres.writer import count_times_from_1970, show_bins
 
 _LISTED = ", ".join(OUTCOME_COLUMNS)
-_KEYS = ", ".join(STREAM_BIN_KEYS)
-_SUMS = ", ".join(SUM_COLUMNS)
 
 _LOCK = "SELECT topic FROM tenant.sink_offsets ORDER BY topic, partition FOR UPDATE"
 _LINEAGE = "SELECT coalesce(max(lineage), 0) + 1 FROM tenant.outcome_records"
@@ -31,29 +36,8 @@ _GIVES_WAY = f"""\
   WHERE CASE WHEN held.id IS NULL THEN live.settled_at <= $5
     ELSE held.is_settled AND held.settled_at <= $5 END)"""
 _COMES = f"""\
-(SELECT * FROM {SHADOW} AS shadow WHERE NOT EXISTS (
+(SELECT * FROM {SHADOW.replace("$5", "$2")} AS shadow WHERE NOT EXISTS (
   SELECT FROM tenant.outcome_records AS live WHERE live.id = shadow.id AND NOT live.is_settled))"""
-_ADDED_UP = ", ".join(f"{column} = held.{column} + excluded.{column}" for column in SUM_COLUMNS)
-_differences = ", ".join(
-    f"coalesce(came.{column} - coalesce(went.{column}, 0), -went.{column}) AS {column}"
-    for column in SUM_COLUMNS
-)
-_CORRECT = f"""\
-WITH went AS ({sums_sql(_GIVES_WAY)}), came AS ({sums_sql(_COMES)}),
-added AS (
-  SELECT {_KEYS}, {_differences},
-    coalesce(came.last_settled_at, went.last_settled_at) AS last_settled_at
-  FROM went FULL JOIN came USING ({_KEYS})),
-corrected AS (
-  INSERT INTO tenant.calibration_corrections AS held ({_KEYS}, {_SUMS})
-  SELECT {_KEYS}, {_SUMS} FROM added
-  ON CONFLICT ({_KEYS}) DO UPDATE SET {_ADDED_UP})
-INSERT INTO tenant.calibration_stream_bins AS held
-  ({_KEYS}, {_SUMS}, last_settled_at, lineage, output_partition, output_offset)
-SELECT {_KEYS}, {_SUMS}, last_settled_at, 0, 0, -1 FROM added
-ON CONFLICT ({_KEYS}) DO UPDATE SET {_ADDED_UP},
-  last_settled_at = greatest(held.last_settled_at, excluded.last_settled_at)
-RETURNING tenant_id::text, action_type, bin_index"""
 _REMOVE = (
     f"DELETE FROM tenant.outcome_records USING {_GIVES_WAY} AS gone"
     " WHERE outcome_records.id = gone.id"
@@ -66,7 +50,10 @@ INSERT INTO tenant.outcome_records ({_LISTED}) SELECT {_taken}
 FROM tenant.shadow_outcome_records AS shadow
 WHERE shadow.shadow = $1 AND is_settled AND settled_at <= $2
   AND NOT EXISTS (SELECT FROM tenant.outcome_records AS live WHERE live.id = shadow.id)"""
-_PROMOTED = "UPDATE tenant.shadows SET state = 'promoted', lineage = $2 WHERE name = $1"
+_PROMOTED = (
+    "UPDATE tenant.shadows SET state = 'promoted', lineage = $2,"
+    " about = (about::jsonb || jsonb_build_object('stood_at', $3::jsonb))::json WHERE name = $1"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +65,13 @@ class Promoted:
     taken: int
 
 
-async def promote_shadow(url: str, name: str) -> Promoted:
-    """Readers see the shadow's outcomes and bins from one moment on.
+Segments = Mapping[str, Sequence[str]]
+Count = Callable[[AsyncIterator[list[SettledRow]], Segments], Awaitable[Sequence[Told]]]
+"""Counts what of streams is sums, over some outcomes; segments are by digest of the policy."""
+
+
+async def promote_shadow(url: str, name: str, count: Count) -> Promoted:
+    """Readers see the shadow's outcomes and sums from one moment on.
 
     Raises:
         ShadowProblem: there is no such shadow, it is not ready, or the publisher is behind it.
@@ -89,17 +81,20 @@ async def promote_shadow(url: str, name: str) -> Promoted:
     with problems_told():
         connection = await connect(url)
         try:
+            await count_times_from_1970(connection)
             async with connection.transaction():
                 await connection.execute("SET LOCAL ROLE trueup_writer")
                 await connection.fetch(_LOCK)
-                await _check_publisher(connection, shadow)
-                return await _exchange(connection, shadow)
+                stands = await _publisher(connection, shadow)
+                return await _exchange(connection, shadow, count, stands)
         finally:
             await connection.close()
 
 
-async def _check_publisher(connection: Any, shadow: Shadow) -> None:
-    """All that live had said when the shadow was planned is written: it could not come later."""
+async def _publisher(connection: Any, shadow: Shadow) -> dict[str, int]:
+    """Where the publisher stands. All that live had said when the shadow was planned is written: it
+    could not come later.
+    """
     rows = await connection.fetch(_NEXT_OFFSETS)
     stands = {f"{row['topic']}/{row['partition']}": row["next_offset"] for row in rows}
     for place, end in shadow.about["output_ends"].items():
@@ -108,17 +103,37 @@ async def _check_publisher(connection: Any, shadow: Shadow) -> None:
                 f"The publisher stands at {stands.get(place, 0)} of {place}, and the shadow"
                 f" {shadow.name!r} knows what comes up to {end}: promote it when that is written."
             )
+    return stands
 
 
-async def _exchange(connection: Any, shadow: Shadow) -> Promoted:
+async def _exchange(
+    connection: Any, shadow: Shadow, count: Count, stands: Mapping[str, int]
+) -> Promoted:
     values = coverage(shadow)
+    name, *_, as_of_ms = values
     lineage = await connection.fetchval(_LINEAGE)
-    touched = await connection.fetch(_CORRECT, *values)
+    segments = shadow.about.get("segments", {})
+    went = await count(pieces(connection, _GIVES_WAY, *values), segments)
+    came = await count(pieces(connection, _COMES, name, as_of_ms), segments)
+    await _correct(connection, differences(went, came))
     removed = _count(await connection.execute(_REMOVE, *values))
-    taken = _count(await connection.execute(_TAKE, shadow.name, values[-1], lineage))
-    await show_bins(connection, touched)
-    await connection.execute(_PROMOTED, shadow.name, lineage)
+    taken = _count(await connection.execute(_TAKE, name, as_of_ms, lineage))
+    await connection.execute(_PROMOTED, name, lineage, json.dumps(stands))
     return Promoted(lineage, removed, taken)
+
+
+async def _correct(connection: Any, rows: Mapping[str, Sequence[Row]]) -> None:
+    """The differences are added to the tables and to what is kept beside them."""
+    for staged in SUMMED:
+        await connection.execute(staged.create)
+        await connection.copy_records_to_table(
+            staged.staging, records=rows[staged.table], columns=staged.columns
+        )
+        for statement in correcting(staged):
+            await connection.execute(statement)
+    place = STREAM_BINS.columns.index("bin_index")
+    touched = ((row[0], row[1], row[place]) for row in rows[STREAM_BINS.table])
+    await show_bins(connection, touched)
 
 
 def _count(status: str) -> int:

@@ -10,12 +10,12 @@ import msgspec
 
 from agents_topics.events import Outcome
 from agents_topics.identifiers import conversation_state_id_of, is_uuid
+from sinks.postgres.outcome_rows import COLUMN_OF
 from sinks.postgres.queries import run_bound
-from sinks.postgres.rows import COLUMN_OF
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LISTED = ", ".join(COLUMN_OF.values())
-_OF_ACTION = f"""\
+OF_ACTION = f"""\
 SELECT {_LISTED}, metadata_json, output_partition, output_offset FROM tenant.outcome_records
 WHERE action_id = $1 AND ($2::uuid IS NULL OR tenant_id = $2)
   AND ($3::uuid IS NULL OR conversation_state_id = $3)
@@ -43,10 +43,7 @@ class Located:
 async def outcomes_of_action(
     url: str, action_id: str, tenant_id: str | None = None, conversation: str | None = None
 ) -> list[Located]:
-    """The outcomes of an action id in every conversation that has it, at most 500.
-
-    Without tenant and conversation the whole table is read: for a person's question.
-    """
+    """The outcomes of an action id in every conversation that has it, at most 500."""
     state_id = plain = None
     if conversation is not None and is_uuid(conversation):
         state_id = conversation
@@ -54,7 +51,7 @@ async def outcomes_of_action(
         state_id = conversation_state_id_of(tenant_id, conversation)
     else:
         plain = conversation
-    answer = await run_bound(url, _OF_ACTION, action_id, tenant_id, state_id, plain, OUTCOMES_MAX)
+    answer = await run_bound(url, OF_ACTION, action_id, tenant_id, state_id, plain, OUTCOMES_MAX)
     rows = [dict(zip(answer.columns, row, strict=True)) for row in answer.rows]
     return [Located(_outcome_of(r), r["output_partition"], r["output_offset"]) for r in rows]
 

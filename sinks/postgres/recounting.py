@@ -4,10 +4,10 @@ Every settled outcome that calibrates enters its bin once; what says nothing (am
 where the policy says so) is counted apart. `all` and `lead` stand in a row of their own each.
 """
 
-from typing import Any
-
-from sinks.postgres.rows import STREAM_BIN_COLUMNS, display_bin_id
-from sinks.postgres.statements import STREAM_BIN_KEYS, STREAM_BINS, SUM_COLUMNS, UPSERT_BINS
+from sinks.postgres.sum_rows import (
+    STREAM_BIN_KEYS,
+    SUM_COLUMNS,
+)
 
 _MEANS = (
     "CASE outcome_status WHEN 'positive' THEN 1 WHEN 'negative' THEN 0"
@@ -56,27 +56,3 @@ GROUP BY {", ".join(STREAM_BIN_KEYS)}"""
 
 FIRST_TIME_MS = -62_135_596_800_000
 """The year 1: nothing is older."""
-
-_FIRST = f"""\
-INSERT INTO tenant.calibration_stream_bins ({", ".join(STREAM_BIN_COLUMNS)})
-SELECT {", ".join((*STREAM_BIN_KEYS, *SUM_COLUMNS))}, last_settled_at, 0, 0, -1
-FROM ({sums_sql("(SELECT * FROM tenant.outcome_records WHERE settled_at <= $1)")}) AS counted
-ON CONFLICT ({", ".join(STREAM_BIN_KEYS)}) DO UPDATE
-SET {", ".join(f"{c} = excluded.{c}" for c in (*SUM_COLUMNS, "last_settled_at"))}
-WHERE {STREAM_BINS.table}.output_offset < 0
-RETURNING tenant_id::text, action_type, bin_index"""
-
-
-async def recount(connection: Any, as_of_ms: int) -> int:
-    """Writes the bins of what had settled by `as_of_ms`, but for those that live has written."""
-    touched = await connection.fetch(_FIRST, max(as_of_ms, FIRST_TIME_MS))
-    await show_bins(connection, touched)
-    return len(touched)
-
-
-async def show_bins(connection: Any, touched: Any) -> None:
-    """The rows for display of these bins: tenant, action type, index."""
-    keys = sorted({tuple(row) for row in touched})
-    if keys:
-        ids = [display_bin_id(*key) for key in keys]
-        await connection.execute(UPSERT_BINS, ids, *map(list, zip(*keys, strict=True)))

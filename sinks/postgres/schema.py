@@ -16,38 +16,70 @@ from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     Column,
-    DateTime,
     Index,
-    MetaData,
-    Numeric,
     String,
     Table,
     UniqueConstraint,
     text,
 )
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column
 
-SCHEMA = "tenant"
+from sinks.postgres.calibration_schema import (
+    CalibrationAlarmModel,
+    CalibrationDayCorrectionModel,
+    CalibrationDayModel,
+    CalibrationDelayCorrectionModel,
+    CalibrationDelayModel,
+    CalibrationMapModel,
+    CalibrationSegmentCorrectionModel,
+    CalibrationSegmentModel,
+    CalibrationStreamModel,
+    ThresholdAdjustmentModel,
+)
+from sinks.postgres.tenant_base import (
+    ADDED,
+    AFTER_SUMS,
+    BIGS,
+    SCHEMA,
+    TIME,
+    OfAStream,
+    TenantBase,
+    Versioned,
+    WithSums,
+    table_of,
+)
 
-_Time = DateTime(timezone=True)
-_Big = Numeric(38, 0)
+__all__ = [
+    "SCHEMA",
+    "SHADOW_OUTCOME_RECORDS",
+    "CalibrationAlarmModel",
+    "CalibrationBinModel",
+    "CalibrationCorrectionModel",
+    "CalibrationDayCorrectionModel",
+    "CalibrationDayModel",
+    "CalibrationDelayCorrectionModel",
+    "CalibrationDelayModel",
+    "CalibrationLabelCorrectionModel",
+    "CalibrationLabelRateModel",
+    "CalibrationMapModel",
+    "CalibrationSegmentCorrectionModel",
+    "CalibrationSegmentModel",
+    "CalibrationStreamBinModel",
+    "CalibrationStreamModel",
+    "ConversationStateModel",
+    "FeedbackEntryModel",
+    "OutcomeRecordModel",
+    "ReaderTenantModel",
+    "ShadowModel",
+    "SinkOffsetModel",
+    "TenantBase",
+    "ThresholdAdjustmentModel",
+    "table_of",
+]
+
 _EMPTY_OBJECT = text("'{}'::json")
+_EMPTY_ARRAY = text("'{}'")
 _ZERO = text("0")
-
-
-class TenantBase(DeclarativeBase):
-    """Tables of the schema `tenant`."""
-
-    metadata = MetaData(
-        schema=SCHEMA, naming_convention={"ix": "ix_%(table_name)s_%(column_0_N_name)s"}
-    )
-
-
-def table_of(model: type[TenantBase]) -> Table:
-    """The table of a model."""
-    table = model.__table__
-    assert isinstance(table, Table)
-    return table
 
 
 class OutcomeRecordModel(TenantBase):
@@ -63,6 +95,7 @@ class OutcomeRecordModel(TenantBase):
         Index(None, "tenant_id", "outcome_status", "created_at"),
         Index(None, "tenant_id", "outcome_type", "outcome_status"),
         Index(None, "tenant_id", "conversation_state_id", "created_at"),
+        Index(None, "action_id"),
         # What is pending at any moment is little of what there is; each index costs every row.
         Index(
             "ix_outcome_records_pending",
@@ -88,11 +121,11 @@ class OutcomeRecordModel(TenantBase):
     outcome_score: Mapped[float | None]
     signal_source: Mapped[str | None] = mapped_column(String(20))
     decided_by: Mapped[str | None] = mapped_column(String(100))
-    created_at: Mapped[datetime] = mapped_column(_Time)
-    window_expires_at: Mapped[datetime | None] = mapped_column(_Time)
-    settled_at: Mapped[datetime] = mapped_column(_Time)
-    resolved_at: Mapped[datetime | None] = mapped_column(_Time)
-    known_at: Mapped[datetime | None] = mapped_column(_Time)
+    created_at: Mapped[datetime] = mapped_column(TIME)
+    window_expires_at: Mapped[datetime | None] = mapped_column(TIME)
+    settled_at: Mapped[datetime] = mapped_column(TIME)
+    resolved_at: Mapped[datetime | None] = mapped_column(TIME)
+    known_at: Mapped[datetime | None] = mapped_column(TIME)
     revision: Mapped[int]
     is_settled: Mapped[bool]
     calibrates: Mapped[bool]
@@ -137,14 +170,14 @@ class FeedbackEntryModel(TenantBase):
     metadata_json: Mapped[dict[str, Any]] = mapped_column(
         JSON, default=dict, server_default=_EMPTY_OBJECT
     )
-    created_at: Mapped[datetime] = mapped_column(_Time)
+    created_at: Mapped[datetime] = mapped_column(TIME)
 
 
-class CalibrationStreamBinModel(TenantBase):
+class CalibrationStreamBinModel(OfAStream, WithSums, Versioned, TenantBase):
     """The exact sums of one bin of one stream, over all its records or its lead ones: the truth.
 
     Confidences are integers in millionths. The counts by status are over all records and stand
-    with `all` only.
+    with `all` only, and so do `residuals`, the mass of p - y by cell of .005.
     """
 
     __tablename__ = "calibration_stream_bins"
@@ -154,33 +187,16 @@ class CalibrationStreamBinModel(TenantBase):
         CheckConstraint("curve IN ('settled', 'provisional')", "ck_calibration_stream_bins_curve"),
     )
 
-    tenant_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
-    action_type: Mapped[str] = mapped_column(String(50), primary_key=True)
-    outcome_type: Mapped[str] = mapped_column(String(50), primary_key=True)
-    window_ms: Mapped[int] = mapped_column(BigInteger, primary_key=True)
-    confidence_source: Mapped[str] = mapped_column(String(20), primary_key=True)
     bin_index: Mapped[int] = mapped_column(primary_key=True)
     record_set: Mapped[str] = mapped_column(String(10), primary_key=True)
     curve: Mapped[str] = mapped_column(String(20), primary_key=True)
-    n: Mapped[Decimal] = mapped_column(_Big)
-    sp: Mapped[Decimal] = mapped_column(_Big)
-    spp: Mapped[Decimal] = mapped_column(_Big)
-    sy: Mapped[Decimal] = mapped_column(_Big)
-    spy: Mapped[Decimal] = mapped_column(_Big)
-    excluded_n: Mapped[Decimal] = mapped_column(_Big)
-    excluded_sp: Mapped[Decimal] = mapped_column(_Big)
-    excluded_spp: Mapped[Decimal] = mapped_column(_Big)
-    positive_count: Mapped[int | None] = mapped_column(BigInteger)
-    negative_count: Mapped[int | None] = mapped_column(BigInteger)
-    ambiguous_count: Mapped[int | None] = mapped_column(BigInteger)
-    expired_count: Mapped[int | None] = mapped_column(BigInteger)
-    last_settled_at: Mapped[datetime] = mapped_column(_Time)
-    lineage: Mapped[int]
-    output_partition: Mapped[int]
-    output_offset: Mapped[int] = mapped_column(BigInteger)
+    last_settled_at: Mapped[datetime] = mapped_column(TIME, sort_order=AFTER_SUMS)
+    residuals: Mapped[list[Decimal]] = mapped_column(
+        BIGS, server_default=_EMPTY_ARRAY, sort_order=ADDED
+    )
 
 
-class CalibrationLabelRateModel(TenantBase):
+class CalibrationLabelRateModel(OfAStream, Versioned, TenantBase):
     """How often a label of a stream came true: settled outcomes whose actions stated no number.
 
     `n` counts those that say something, and `actual_rate` is `positive_count` / `n`, null where
@@ -192,11 +208,6 @@ class CalibrationLabelRateModel(TenantBase):
         CheckConstraint("record_set IN ('all', 'lead')", "ck_calibration_label_rates_record_set"),
     )
 
-    tenant_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
-    action_type: Mapped[str] = mapped_column(String(50), primary_key=True)
-    outcome_type: Mapped[str] = mapped_column(String(50), primary_key=True)
-    window_ms: Mapped[int] = mapped_column(BigInteger, primary_key=True)
-    confidence_source: Mapped[str] = mapped_column(String(20), primary_key=True)
     confidence_label: Mapped[str] = mapped_column(String(50), primary_key=True)
     record_set: Mapped[str] = mapped_column(String(10), primary_key=True)
     n: Mapped[int] = mapped_column(BigInteger)
@@ -205,10 +216,7 @@ class CalibrationLabelRateModel(TenantBase):
     ambiguous_count: Mapped[int] = mapped_column(BigInteger)
     expired_count: Mapped[int] = mapped_column(BigInteger)
     actual_rate: Mapped[float | None]
-    last_settled_at: Mapped[datetime] = mapped_column(_Time)
-    lineage: Mapped[int]
-    output_partition: Mapped[int]
-    output_offset: Mapped[int] = mapped_column(BigInteger)
+    last_settled_at: Mapped[datetime] = mapped_column(TIME)
 
 
 class CalibrationBinModel(TenantBase):
@@ -237,8 +245,8 @@ class CalibrationBinModel(TenantBase):
     outcome_sum: Mapped[float] = mapped_column(default=0.0, server_default=_ZERO)
     actual_rate: Mapped[float | None]
     brier_contribution: Mapped[float | None]
-    last_updated: Mapped[datetime | None] = mapped_column(_Time)
-    created_at: Mapped[datetime] = mapped_column(_Time)
+    last_updated: Mapped[datetime | None] = mapped_column(TIME)
+    created_at: Mapped[datetime] = mapped_column(TIME)
 
 
 class ConversationStateModel(TenantBase):
@@ -272,7 +280,7 @@ class ConversationStateModel(TenantBase):
         JSON, default=dict, server_default=_EMPTY_OBJECT
     )
     interaction_count: Mapped[int] = mapped_column(default=0, server_default=_ZERO)
-    last_interaction: Mapped[datetime | None] = mapped_column(_Time)
+    last_interaction: Mapped[datetime | None] = mapped_column(TIME)
     last_channel: Mapped[str | None] = mapped_column(String(20))
     escalated: Mapped[bool] = mapped_column(default=False, server_default=text("false"))
     escalation_reason: Mapped[str | None] = mapped_column(String(500))
@@ -280,12 +288,12 @@ class ConversationStateModel(TenantBase):
     next_actions: Mapped[list[Any]] = mapped_column(
         JSON, default=list, server_default=text("'[]'::json")
     )
-    follow_up_scheduled: Mapped[datetime | None] = mapped_column(_Time)
+    follow_up_scheduled: Mapped[datetime | None] = mapped_column(TIME)
     metadata_json: Mapped[dict[str, Any]] = mapped_column(
         JSON, default=dict, server_default=_EMPTY_OBJECT
     )
-    created_at: Mapped[datetime] = mapped_column(_Time)
-    updated_at: Mapped[datetime | None] = mapped_column(_Time)
+    created_at: Mapped[datetime] = mapped_column(TIME)
+    updated_at: Mapped[datetime | None] = mapped_column(TIME)
 
 
 class ReaderTenantModel(TenantBase):
@@ -308,31 +316,31 @@ class SinkOffsetModel(TenantBase):
     lineage: Mapped[int]
 
 
-class CalibrationCorrectionModel(TenantBase):
+class CalibrationCorrectionModel(OfAStream, WithSums, TenantBase):
     """What promotions have added to a bin beyond what the calibrator, who lives on, has counted."""
 
     __tablename__ = "calibration_corrections"
 
-    tenant_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
-    action_type: Mapped[str] = mapped_column(String(50), primary_key=True)
-    outcome_type: Mapped[str] = mapped_column(String(50), primary_key=True)
-    window_ms: Mapped[int] = mapped_column(BigInteger, primary_key=True)
-    confidence_source: Mapped[str] = mapped_column(String(20), primary_key=True)
     bin_index: Mapped[int] = mapped_column(primary_key=True)
     record_set: Mapped[str] = mapped_column(String(10), primary_key=True)
     curve: Mapped[str] = mapped_column(String(20), primary_key=True)
-    n: Mapped[Decimal] = mapped_column(_Big)
-    sp: Mapped[Decimal] = mapped_column(_Big)
-    spp: Mapped[Decimal] = mapped_column(_Big)
-    sy: Mapped[Decimal] = mapped_column(_Big)
-    spy: Mapped[Decimal] = mapped_column(_Big)
-    excluded_n: Mapped[Decimal] = mapped_column(_Big)
-    excluded_sp: Mapped[Decimal] = mapped_column(_Big)
-    excluded_spp: Mapped[Decimal] = mapped_column(_Big)
-    positive_count: Mapped[int | None] = mapped_column(BigInteger)
-    negative_count: Mapped[int | None] = mapped_column(BigInteger)
-    ambiguous_count: Mapped[int | None] = mapped_column(BigInteger)
-    expired_count: Mapped[int | None] = mapped_column(BigInteger)
+    residuals: Mapped[list[Decimal]] = mapped_column(
+        BIGS, server_default=_EMPTY_ARRAY, sort_order=ADDED
+    )
+
+
+class CalibrationLabelCorrectionModel(OfAStream, TenantBase):
+    """What promotions have added to the counts of a label."""
+
+    __tablename__ = "calibration_label_corrections"
+
+    confidence_label: Mapped[str] = mapped_column(String(50), primary_key=True)
+    record_set: Mapped[str] = mapped_column(String(10), primary_key=True)
+    n: Mapped[int] = mapped_column(BigInteger)
+    positive_count: Mapped[int] = mapped_column(BigInteger)
+    negative_count: Mapped[int] = mapped_column(BigInteger)
+    ambiguous_count: Mapped[int] = mapped_column(BigInteger)
+    expired_count: Mapped[int] = mapped_column(BigInteger)
 
 
 class ShadowModel(TenantBase):
@@ -345,7 +353,7 @@ class ShadowModel(TenantBase):
 
     name: Mapped[str] = mapped_column(String(63), primary_key=True)
     state: Mapped[str] = mapped_column(String(20))
-    as_of: Mapped[datetime] = mapped_column(_Time)
+    as_of: Mapped[datetime] = mapped_column(TIME)
     lineage: Mapped[int | None]
     about: Mapped[dict[str, Any]] = mapped_column(JSON)
 

@@ -13,8 +13,9 @@ from typing import Any
 
 from sinks.postgres.queries import run_bound
 from sinks.postgres.recounting import sums_sql
+from sinks.postgres.shadow_streams import ComparedStream, compared_streams
 from sinks.postgres.shadows import PROMOTED, READY, Shadow, shadow_named
-from sinks.postgres.statements import STREAM_BIN_KEYS, SUM_COLUMNS
+from sinks.postgres.sum_rows import STREAM_BIN_KEYS, SUM_COLUMNS
 
 EXAMPLES_MAX = 3
 
@@ -134,14 +135,13 @@ class Comparison:
     shadow_count: int
     reasons: list[Reason]
     bins: list[DifferentBin]
+    streams: list[ComparedStream]
 
 
 def coverage(shadow: Shadow) -> tuple[Any, ...]:
-    """The values that `COVERED`, `LIVE` and `SHADOW` ask for."""
+    """The values that `COVERED`, `LIVE` and `SHADOW` ask for; times are milliseconds."""
     about = shadow.about
-    times = (about["since_ms"], about["until_ms"], shadow.as_of_ms)
-    since, until, as_of = (_at(ms) for ms in times)
-    return shadow.name, about["tenants"], since, until, as_of
+    return shadow.name, about["tenants"], about["since_ms"], about["until_ms"], shadow.as_of_ms
 
 
 def _at(ms: int | None) -> datetime | None:
@@ -156,7 +156,8 @@ async def compare_shadow(url: str, name: str) -> Comparison:
         PostgresProblem: Postgres is not there or refuses.
     """
     shadow = await shadow_named(url, name, READY, PROMOTED)
-    values = coverage(shadow)
+    name, tenants, *times = coverage(shadow)
+    values = (name, tenants, *map(_at, times))
     live_count, shadow_count = (await run_bound(url, _COUNTS, *values)).rows[0]
     reasons = (await run_bound(url, _REASONS, *values)).rows
     bins = (await run_bound(url, _BINS, *values)).rows
@@ -166,6 +167,7 @@ async def compare_shadow(url: str, name: str) -> Comparison:
         shadow_count,
         [Reason(why, n, other, [Example(*one) for one in some]) for why, n, other, some in reasons],
         [_bin_of(row) for row in bins],
+        await compared_streams(url, shadow),
     )
 
 

@@ -1,10 +1,11 @@
 """Shadows: which there are, how one begins, ends and is dropped. `promotion` makes one the truth.
 
-A shadow is a name, what it covers, and its outcomes in `shadow_outcome_records`; its bins are
-counted from these where somebody asks.
+A shadow is a name, what it covers, and its outcomes in `shadow_outcome_records`; its sums are
+counted from these where somebody asks. What its rows say of streams is kept with the name.
 """
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,8 +22,9 @@ _BEGIN = (
     "INSERT INTO tenant.shadows (name, state, as_of, lineage, about)"
     " VALUES ($1, 'filling', 'epoch', NULL, $2) ON CONFLICT DO NOTHING"
 )
+_FORGET = "DELETE FROM tenant.shadows WHERE name = $1 AND state <> 'promoted'"
 _READY = (
-    "UPDATE tenant.shadows SET state = 'ready',"
+    "UPDATE tenant.shadows SET state = 'ready', about = (about::jsonb || $3::jsonb)::json,"
     " as_of = 'epoch'::timestamptz + $2 * interval '1 millisecond' WHERE name = $1"
 )
 
@@ -78,16 +80,24 @@ async def begin_shadow(url: str, name: str, about: dict[str, Any]) -> None:
         )
 
 
-async def end_shadow(url: str, name: str, as_of_ms: int) -> None:
-    """All rows are there: it may be compared and promoted."""
-    await execute(url, _READY, name, max(as_of_ms, FIRST_TIME_MS))
+async def end_shadow(
+    url: str, name: str, as_of_ms: int, streams: Sequence[Mapping[str, Any]] = ()
+) -> None:
+    """All rows are there: it may be compared and promoted.
+
+    `streams` is what its rows say of each stream: verdict, evidence, alarms, threshold.
+    """
+    told = json.dumps({"streams": list(streams)})
+    await execute(url, _READY, name, max(as_of_ms, FIRST_TIME_MS), told)
 
 
 async def drop_shadow(url: str, name: str) -> int:
-    """The shadow is gone; how many rows it had. What was promoted of it stays."""
+    """The shadow's rows are gone; how many. What was promoted of it stays, and so does its name,
+    for the audit holds what was promoted to the rules by which it was judged.
+    """
     await shadow_named(url, name)
     rows = await execute(url, "DELETE FROM tenant.shadow_outcome_records WHERE shadow = $1", name)
-    await execute(url, "DELETE FROM tenant.shadows WHERE name = $1", name)
+    await execute(url, _FORGET, name)
     return rows
 
 

@@ -16,25 +16,26 @@ from agents_topics.topics import CALIBRATION_UPDATES, OUTCOMES
 from sinks.contract import OffsetMoved
 from sinks.postgres import statements
 from sinks.postgres.busy import BROKEN, LOST, busy_while_away
+from sinks.postgres.calibration_records import emptied_among, last_told, rows_of
 from sinks.postgres.connect import connect
-from sinks.postgres.rows import (
-    Record,
-    Row,
-    display_bin_id,
-    label_rate_rows,
-    last_label_rates,
-    last_outcomes,
-    last_updates,
-    outcome_row,
-    stream_bin_rows,
+from sinks.postgres.forgetting import (
+    delete_corrections,
+    delete_emptied,
+    forget_rows,
+    forgotten_among,
+    left_of,
 )
+from sinks.postgres.outcome_rows import last_outcomes, outcome_row
+from sinks.postgres.row_types import Record, Row
 from sinks.postgres.statements import Staged
+from sinks.postgres.sum_rows import display_bin_id
 
 LINEAGE = 0
 ROLE = "trueup_writer"
 # A worker that was stopped in mid transaction holds its partition's offset; the server ends it.
 _IDLE_S_MAX = 15
-_POSTGRES_EPOCH_US = 946_684_800_000_000
+_POSTGRES_EPOCH_DAY = 10_957
+_POSTGRES_EPOCH_US = _POSTGRES_EPOCH_DAY * 86_400_000_000
 
 Store = Callable[[Any], Awaitable[None]]
 
@@ -116,17 +117,40 @@ class PostgresWriter:
         counted = Written(records=len(records), transactions=1)
         store = _STORES[topic](records, partition, counted)
         name = self._prefix + topic
-        # No rollback is sent: a connection that fails is thrown away, and its transaction with it.
-        async with self._connection() as connection:
-            await connection.execute("BEGIN")
-            expected = await _locked_offset(connection, name, partition)
-            if expected != first_offset:
-                raise OffsetMoved(topic, partition, first_offset, expected)
+        async with self.standing(topic, partition, first_offset) as connection:
             if records:
                 await store(connection)
             await connection.execute(statements.STORE_OFFSET, name, partition, next_offset, LINEAGE)
-            await connection.execute("COMMIT")
         self._count(counted)
+
+    @asynccontextmanager
+    async def standing(self, topic: str, partition: int, offset: int) -> AsyncIterator[Any]:
+        """A connection in a transaction in which a partition stands where its owner believes.
+
+        Raises:
+            OffsetMoved: It stands elsewhere; nothing is written.
+            SinkBusy: Postgres cannot take it now, or its answer was lost.
+        """
+        # No rollback is sent: a connection that fails is thrown away, and its transaction with it.
+        async with self._connection() as connection:
+            await connection.execute("BEGIN")
+            expected = await _locked_offset(connection, self._prefix + topic, partition)
+            if expected != offset:
+                raise OffsetMoved(topic, partition, offset, expected)
+            yield connection
+            await connection.execute("COMMIT")
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[Any]:
+        """A connection in a transaction that sees one moment, holds no offset and writes nothing.
+
+        Raises:
+            SinkBusy: Postgres cannot answer now.
+        """
+        async with self._connection() as connection:
+            await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            yield connection
+            await connection.execute("COMMIT")
 
     def _count(self, more: Written) -> None:
         self.written.records += more.records
@@ -159,12 +183,12 @@ class PostgresWriter:
         return None
 
     async def _connect(self) -> Any:
-        tables = (statements.OUTCOMES, statements.STREAM_BINS, statements.LABEL_RATES)
+        tables = (statements.OUTCOMES, *statements.OF_STREAMS)
         return await writing_connection(self._url, tables, self._command_timeout_s)
 
 
 async def writing_connection(url: str, tables: Iterable[Staged], command_timeout_s: float) -> Any:
-    """A connection as the writer, who stages rows of these tables; times are milliseconds."""
+    """A connection as the writer, who stages rows; times and days are counted from 1970."""
     connection = await connect(url, command_timeout=command_timeout_s)
     try:
         await connection.execute(
@@ -174,18 +198,30 @@ async def writing_connection(url: str, tables: Iterable[Staged], command_timeout
             f" SET statement_timeout = '{command_timeout_s * 1000:.0f}ms';"
             f" {'; '.join(staged.create for staged in tables)}"
         )
-        # Milliseconds go to the server as they are: exact, and no datetime in between.
-        await connection.set_type_codec(
-            "timestamptz",
-            schema="pg_catalog",
-            encoder=lambda ms: (ms * 1000 - _POSTGRES_EPOCH_US,),
-            decoder=lambda us: (us[0] + _POSTGRES_EPOCH_US) // 1000,
-            format="tuple",
-        )
+        await count_times_from_1970(connection)
     except BaseException:
         connection.terminate()
         raise
     return connection
+
+
+async def count_times_from_1970(connection: Any) -> None:
+    """Times are milliseconds and dates are days; exact, and no datetime in between."""
+    for name, encode, decode in (
+        (
+            "timestamptz",
+            lambda ms: (ms * 1000 - _POSTGRES_EPOCH_US,),
+            lambda us: (us[0] + _POSTGRES_EPOCH_US) // 1000,
+        ),
+        (
+            "date",
+            lambda day: (day - _POSTGRES_EPOCH_DAY,),
+            lambda day: day[0] + _POSTGRES_EPOCH_DAY,
+        ),
+    ):
+        await connection.set_type_codec(
+            name, schema="pg_catalog", encoder=encode, decoder=decode, format="tuple"
+        )
 
 
 async def _locked_offset(connection: Any, topic: str, partition: int) -> int:
@@ -198,18 +234,27 @@ async def _locked_offset(connection: Any, topic: str, partition: int) -> int:
     return held
 
 
-async def upsert(connection: Any, staged: Staged, rows: Sequence[Row]) -> int:
-    """How many rows changed."""
+async def upsert(
+    connection: Any, staged: Staged, rows: Sequence[Row], statement: str | None = None
+) -> int:
+    """How many rows changed, by `upsert` or another statement; what was staged before is gone.
+
+    The server would empty every staging table at every commit, used or not: 2 ms for each.
+    """
+    await connection.execute(f"TRUNCATE {staged.staging}")
     await connection.copy_records_to_table(staged.staging, records=rows, columns=staged.columns)
-    status: str = await connection.execute(staged.upsert)
+    status: str = await connection.execute(statement or staged.upsert)
     return int(status.rpartition(" ")[2])
 
 
 def _outcomes(records: Sequence[Record], partition: int, counted: Written) -> Store:
-    last, counted.refused = last_outcomes(records)
+    forgotten = forgotten_among(records)
+    left = left_of(records, forgotten) if forgotten else records
+    last, counted.refused = last_outcomes(left)
     rows = [outcome_row(outcome, LINEAGE, partition, offset) for offset, outcome in last]
 
     async def store(connection: Any) -> None:
+        await forget_rows(connection, forgotten, partition)
         counted.rows = await upsert(connection, statements.OUTCOMES, rows)
         if counted.rows < len(rows):
             counted.refused += await connection.fetchval(statements.COUNT_REFUSED)
@@ -218,30 +263,31 @@ def _outcomes(records: Sequence[Record], partition: int, counted: Written) -> St
 
 
 def _calibration(records: Sequence[Record], partition: int, counted: Written) -> Store:
-    last = last_updates(records)
+    last = last_told(records)
+    bins = last.get(statements.STREAM_BINS.table, [])
     rows = [
-        row
-        for offset, update in last
-        for row in stream_bin_rows(update, LINEAGE, partition, offset)
+        (staged, rows_of(last[staged.table], LINEAGE, partition))
+        for staged in statements.CALIBRATION
+        if staged.table in last
     ]
-    touched = sorted({(u.tenant_id, u.action_type, u.bin_index) for _, u in last})
-    ids = [display_bin_id(*bin_key) for bin_key in touched]
-    label_rows = [
-        row
-        for offset, rate in last_label_rates(records)
-        for row in label_rate_rows(rate, LINEAGE, partition, offset)
-    ]
+    emptied = emptied_among(records)
 
     async def store(connection: Any) -> None:
-        if rows:
-            counted.rows += await upsert(connection, statements.STREAM_BINS, rows)
-            await connection.execute(
-                statements.UPSERT_BINS, ids, *map(list, zip(*touched, strict=True))
-            )
-        if label_rows:
-            counted.rows += await upsert(connection, statements.LABEL_RATES, label_rows)
+        await delete_corrections(connection, emptied.keys())
+        for staged, some in rows:
+            counted.rows += await upsert(connection, staged, some)
+        await show_bins(connection, ((u.tenant_id, u.action_type, u.bin_index) for _, u in bins))
+        await delete_emptied(connection, emptied, partition)
 
     return store
+
+
+async def show_bins(connection: Any, touched: Iterable[tuple[str, str, int]]) -> None:
+    """The rows for display of these bins: tenant, action type, index."""
+    keys = sorted(set(touched))
+    if keys:
+        ids = [display_bin_id(*key) for key in keys]
+        await connection.execute(statements.UPSERT_BINS, ids, *map(list, zip(*keys, strict=True)))
 
 
 _STORES: dict[str, Callable[[Sequence[Record], int, Written], Store]] = {

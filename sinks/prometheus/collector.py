@@ -2,8 +2,8 @@
 
 Counters come from the tasks' own exact state, so they survive restarts; they carry the partition,
 because a partition's counts move with it to another worker. What a running task may count begins
-at 0, for PromQL sees no increase in a series that comes into being. Action types are capped: what
-is past the cap is summed under `other`.
+at 0, for PromQL sees no increase in a series that comes into being. Action types and tenants are
+capped: what is past the cap is summed under `other`.
 """
 
 import time
@@ -23,7 +23,9 @@ from agents_topics.roster import RESOLVER
 from sinks.prometheus import metrics
 
 ACTION_TYPES_MAX = 50
+TENANTS_MAX = 20
 UNIT = 1_000_000
+NANO = 10**9
 RESULTS = ("admitted", "ignored", "duplicate", "late", "dead")
 NOT_COUNTED = {f"{topic.name}/{result}": 0 for topic in RESOLVER.reads for result in RESULTS}
 
@@ -51,6 +53,7 @@ class _SnapshotCollector(Collector):
         yield from _checks(self._snapshot.get("checks", []))
         yield _label_delays(resolvers)
         yield from _bins([task for task in tasks if "bins" in task])
+        yield from _streams([task for task in tasks if "streams" in task])
         yield from _worker(self._snapshot)
 
 
@@ -161,9 +164,9 @@ def _checks(checks: list[Snapshot]) -> Iterator[Metric]:
     yield of(metrics.CHECK_FAILURES, "failures")
 
 
-def _capped(action_types: Iterable[str]) -> set[str]:
-    """The action types that get a label of their own."""
-    return set(sorted(set(action_types))[:ACTION_TYPES_MAX])
+def _capped(names: Iterable[str], names_max: int = ACTION_TYPES_MAX) -> set[str]:
+    """The names that get a label of their own."""
+    return set(sorted(set(names))[:names_max])
 
 
 def _label_delays(resolvers: list[Snapshot]) -> Metric:
@@ -194,15 +197,17 @@ def _label_delays(resolvers: list[Snapshot]) -> Metric:
 
 
 def _bins(calibrators: list[Snapshot]) -> Iterator[Metric]:
-    """Sums over tenants, from which PromQL computes Brier and ECE."""
-    shown = _capped(row["action_type"] for task in calibrators for row in task["bins"])
-    sums: dict[tuple[str, str, str], list[int]] = {}
-    for task in calibrators:
-        for row in task["bins"]:
-            label = row["action_type"] if row["action_type"] in shown else "other"
-            held = sums.setdefault((str(task["partition"]), label, str(row["bin"])), [0] * 5)
-            for place, name in enumerate(("n", "sp", "spp", "sy", "spy")):
-                held[place] += row[name]
+    """Sums of which PromQL makes Brier and ECE; tenants and action types past a cap are `other`."""
+    rows = [(str(task["partition"]), row) for task in calibrators for row in task["bins"]]
+    shown = _capped(row["action_type"] for _, row in rows)
+    tenants = _capped((row["tenant_id"] for _, row in rows), TENANTS_MAX)
+    sums: dict[tuple[str, str, str, str], list[int]] = {}
+    for partition, row in rows:
+        label = row["action_type"] if row["action_type"] in shown else "other"
+        tenant = row["tenant_id"] if row["tenant_id"] in tenants else "other"
+        held = sums.setdefault((partition, tenant, label, str(row["bin"])), [0] * 5)
+        for place, name in enumerate(("n", "sp", "spp", "sy", "spy")):
+            held[place] += row[name]
     families = (
         (metrics.BIN_RECORDS, 0, 1),
         (metrics.BIN_CONFIDENCE, 1, UNIT),
@@ -212,3 +217,31 @@ def _bins(calibrators: list[Snapshot]) -> Iterator[Metric]:
     )
     for metric, place, unit in families:
         yield _family(metric, ((list(labels), held[place] / unit) for labels, held in sums.items()))
+
+
+def _streams(calibrators: list[Snapshot]) -> Iterator[Metric]:
+    """Where the streams stand, by action type: of tenants only how many and how far."""
+    shown = _capped(row["action_type"] for task in calibrators for row in task["streams"])
+    held: dict[tuple[str, str], list[Snapshot]] = {}
+    for task in calibrators:
+        for row in task["streams"]:
+            label = row["action_type"] if row["action_type"] in shown else "other"
+            held.setdefault((str(task["partition"]), label), []).append(row)
+    nano = 10**9
+    yield _family(
+        metrics.LOG_EVIDENCE,
+        (
+            (list(at), max(r["log_evidence_nanos"] for r in rows) / nano)
+            for at, rows in held.items()
+        ),
+    )
+    yield _family(
+        metrics.ALARM, ((list(at), sum(r["is_alarm"] for r in rows)) for at, rows in held.items())
+    )
+    yield _family(
+        metrics.THRESHOLD,
+        (
+            (list(at), sum(r["threshold"] for r in rows) / UNIT / len(rows))
+            for at, rows in held.items()
+        ),
+    )

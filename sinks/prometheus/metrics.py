@@ -103,33 +103,51 @@ LABEL_DELAY = Metric(
     ("partition", "action_type"),
     "histogram",
 )
+LOG_EVIDENCE = Metric(
+    "trueup_calibration_log_evidence",
+    "Greatest ln E against the stated confidences, over the streams of all tenants.",
+    ("partition", "action_type"),
+    "gauge",
+)
+ALARM = Metric(
+    "trueup_calibration_alarm",
+    "How many streams have an open alarm: they were found to be miscalibrated.",
+    ("partition", "action_type"),
+    "gauge",
+)
+THRESHOLD = Metric(
+    "trueup_threshold",
+    "Mean confidence from which on agents should act, over the streams of all tenants.",
+    ("partition", "action_type"),
+    "gauge",
+)
 BIN_RECORDS = Metric(
     "trueup_calibration_bin_records",
-    "Calibrating records of a bin, over all tenants.",
-    ("partition", "action_type", "bin"),
+    "Calibrating records of a bin.",
+    ("partition", "tenant", "action_type", "bin"),
     "gauge",
 )
 BIN_CONFIDENCE = Metric(
     "trueup_calibration_bin_confidence_sum",
     "Sum of the stated confidences of a bin.",
-    ("partition", "action_type", "bin"),
+    ("partition", "tenant", "action_type", "bin"),
     "gauge",
 )
 BIN_CONFIDENCE_SQUARES = Metric(
     "trueup_calibration_bin_confidence_squares_sum",
     "Sum of the squared stated confidences of a bin.",
-    ("partition", "action_type", "bin"),
+    ("partition", "tenant", "action_type", "bin"),
     "gauge",
 )
 BIN_POSITIVES = Metric(
     "trueup_calibration_bin_positives",
     "Positive records of a bin.",
-    ("partition", "action_type", "bin"),
+    ("partition", "tenant", "action_type", "bin"),
     "gauge",
 )
 BIN_POSITIVE_CONFIDENCE = Metric(
     "trueup_calibration_bin_positive_confidence_sum",
     "Sum of the stated confidences of a bin's positive records.",
-    ("partition", "action_type", "bin"),
+    ("partition", "tenant", "action_type", "bin"),
     "gauge",
 )

@@ -2,10 +2,13 @@
 
 import os
 import random
+import shutil
+import subprocess
 
 import pytest
 
 from tests.faults.runs import Run
+from trueup.embedded.folders import temporary_home
 
 
 @pytest.fixture
@@ -34,3 +37,24 @@ def chance():
     seed = int(os.environ.get("TRUEUP_FAULT_SEED", "11"))
     print(f"TRUEUP_FAULT_SEED={seed}")  # noqa: T201
     return random.Random(seed)
+
+
+@pytest.fixture
+def small_disk():
+    """Makes a file system of so many megabytes, in memory, with nothing in it."""
+    mounted = []
+
+    def make(size_mb):
+        home = temporary_home()
+        mounted.append(home)
+        options = f"size={size_mb}m,mode=0711"
+        mount = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(home)]
+        done = subprocess.run(mount, capture_output=True, text=True, check=False)
+        if done.returncode:
+            pytest.skip(f"no file system can be mounted here: {done.stderr.strip()}")
+        return home
+
+    yield make
+    for home in mounted:
+        subprocess.run(["umount", str(home)], check=False, capture_output=True)
+        shutil.rmtree(home, ignore_errors=True)

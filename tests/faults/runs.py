@@ -6,6 +6,7 @@ import time
 import uuid
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
@@ -25,6 +26,7 @@ from agents_topics.topics import (
 )
 from sinks.postgres.migrate import migrate
 from sinks.postgres.queries import run_sql
+from streams.clients import RETRY_MS
 from streams.topic_admin import create_topics
 from trueup.demo_workload import workload
 from trueup.emit import send_clock, send_records
@@ -46,6 +48,8 @@ LAG_MIN = 500
 class Run:
     """Workers of one prefix on given servers, and the workload that they settle."""
 
+    partitions = PARTITIONS
+
     def __init__(self, bootstrap, database_url, tmp_path, seed, actions):
         self.settings = {
             "KAFKA_BOOTSTRAP": bootstrap,
@@ -61,7 +65,7 @@ class Run:
 
     async def prepare(self):
         await asyncio.to_thread(migrate, self.url)
-        await create_topics(self.connection, PARTITIONS)
+        await create_topics(self.connection, self.partitions)
 
     def start(self, name, module=WORKER, **more):
         """A worker of this name, with more settings than the run's."""
@@ -78,6 +82,19 @@ class Run:
     def stop(self):
         with ThreadPoolExecutor() as pool:
             list(pool.map(WorkerProcess.stop, self.workers.values()))
+
+    @asynccontextmanager
+    async def running(self, name):
+        """All is there that a worker of this name needs, and it is ready; whoever runs then stops
+        at the end.
+        """
+        await self.prepare()
+        self.start(name)
+        try:
+            await self.workers[name].wait_until_ready()
+            yield
+        finally:
+            self.stop()
 
     async def status(self, name):
         """What a worker's page says; None while there is none."""
@@ -106,10 +123,13 @@ class Run:
 
     # ---- the end -------------------------------------------------------------------------------
 
-    async def settle(self, seconds):
-        """The clock record, then Postgres' word that all is settled and counted in bins."""
-        await send_clock(self.connection, self.played.clock_until, PARTITIONS)
-        expected = sum(self.played.expected.by_status.values())
+    async def settle(self, seconds, more=0):
+        """The clock record, then Postgres' word that all is settled and counted in bins.
+
+        `more` is how many outcomes a promotion has added to those of the workload.
+        """
+        await send_clock(self.connection, self.played.clock_until, self.partitions)
+        expected = sum(self.played.expected.by_status.values()) + more
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             count = await run_sql(
@@ -147,7 +167,11 @@ class Gauge:
 
     def __init__(self, connection):
         self.connection = connection
-        options = {**connection.client_options(), "fetch_max_wait_ms": 50}
+        options = {
+            **connection.client_options(),
+            "fetch_max_wait_ms": 50,
+            "retry_backoff_ms": RETRY_MS,
+        }
         self.committed = AIOKafkaConsumer(**options, isolation_level="read_committed")
         self.uncommitted = AIOKafkaConsumer(**options, isolation_level="read_uncommitted")
         self.admin = AIOKafkaAdminClient(**connection.client_options())
@@ -175,6 +199,11 @@ class Gauge:
         )
         applied = {tp: offsets[tp].offset if tp in offsets else 0 for tp in tps}
         return sum(applied.values()), sum(ends[tp] - applied[tp] for tp in tps)
+
+    async def all_applied(self):
+        """Waits until all that was sent is applied."""
+        while (await self.progress())[1]:
+            await asyncio.sleep(0.2)
 
     async def open_transactions(self, numbers):
         """Which of the resolver tasks with these numbers have written and not yet committed."""

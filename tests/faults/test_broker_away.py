@@ -73,7 +73,7 @@ async def test_the_broker_may_be_away(own_kafka, own_database_url, run_on, chanc
     await it.check()
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 async def test_a_worker_told_to_stop_ends_also_without_a_broker(
     own_kafka, own_database_url, run_on, chance
 ):

@@ -7,6 +7,7 @@ import pytest
 
 from tests.faults.crashing_worker import (
     AFTER_COMMIT,
+    BEFORE_SINK_COMMIT,
     CRASHING,
     HALF_SENT,
     POINTS,
@@ -18,6 +19,8 @@ from tests.faults.runs import Gauge
 
 SLOT = {"TRUEUP_INSTANCE_ID": "slot-a"}
 """A name in the group, so that nobody waits for the dead worker's session to end."""
+DEFAULT = (HALF_SENT, AFTER_COMMIT, BEFORE_SINK_COMMIT)
+"""The points of the default run; the simulation dies at all of them."""
 
 
 async def die_at(it, point, passing):
@@ -32,7 +35,9 @@ async def die_at(it, point, passing):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize(
+    "point", [pytest.param(p, marks=() if p in DEFAULT else pytest.mark.soak) for p in POINTS]
+)
 async def test_a_worker_may_die_at(run, chance, point):
     it = run(chance.randrange(1_000), 400)
     await it.prepare()
@@ -48,7 +53,7 @@ async def test_a_worker_may_die_at(run, chance, point):
     await it.check()
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 async def test_a_point_that_is_not_armed_is_passed_by(run):
     it = run(5, 200)
     await it.prepare()

@@ -38,7 +38,7 @@ class Databases:
         )
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 async def test_postgres_from_an_old_dump_is_exact_again(servers, run, chance):
     it = run(seed=chance.randrange(1_000), actions=600)
     databases = Databases(servers, it.url)

@@ -12,7 +12,7 @@ from agents_topics.connection import connection_of
 from agents_topics.events import to_timestamp
 from agents_topics.policy_file import load_policy
 from agents_topics.roster import RESOLVER
-from agents_topics.topics import AGENT_ACTIONS
+from agents_topics.topics import AGENT_ACTIONS, AGENT_INTERACTIONS
 from sinks.postgres.migrate import migrate
 from streams.settings import Settings
 from streams.topic_admin import create_topics
@@ -23,6 +23,7 @@ from trueup.status_text import lines_of
 from trueup.worker_process import WorkerProcess
 
 ACTIONS = AGENT_ACTIONS.name
+JOINED = (ACTIONS, AGENT_INTERACTIONS.name)
 TENANT = "a47951f0-e4ec-5f4c-8d0b-bc4430f8fee5"
 MONTHS_MS = 60 * 86_400_000
 GRACE_MS = {"agent-actions": 1_000, "agent-interactions": 1_000}
@@ -137,4 +138,49 @@ async def test_neither_silence_nor_a_clock_record_passes_what_an_open_transactio
     assert held["next_offsets"]["control"] == 0
     check_told(held, status, topic)
     assert late == 0
+    assert report.is_exact, str(report)
+
+
+@pytest.mark.slow
+async def test_markers_alone_at_a_logs_end_are_neither_lag_nor_life(
+    servers, own_database_url, tmp_path
+):
+    """Of the interactions nothing but an aborted transaction was ever written."""
+    settings = settings_of(servers, own_database_url, tmp_path)
+    connection = connection_of(settings)
+    await asyncio.to_thread(migrate, own_database_url)
+    await create_topics(connection, 1)
+    worker = WorkerProcess(settings, tmp_path / "worker.log")
+    name = connection.topic(ACTIONS)
+    writer = AIOKafkaProducer(**connection.client_options(), transactional_id=name)
+    await writer.start()
+    began_ms = time.time_ns() // 1_000_000 - MONTHS_MS
+
+    def has_paced():
+        """Both times go on with the broker's clock, once a second of quiet is over."""
+        times_ms = resolver_of(worker).get("times_ms", {}).values()
+        return times_ms and min(times_ms) > began_ms + 1_000 and resolver_of(worker)
+
+    try:
+        await worker.wait_until_ready()
+        async with writer.transaction():
+            await writer.send(name, **action_of("a0", began_ms))
+        for topic in JOINED:
+            await writer.begin_transaction()
+            for number in range(3):
+                event = action_of(f"b{number}", began_ms + 20 * 86_400_000)
+                await writer.send_and_wait(connection.topic(topic), **event)
+            await writer.abort_transaction()
+        seen = await until(has_paced)
+        report = await audit_database(
+            connection, load_policy(None), own_database_url, GRACE_MS, 1_000
+        )
+    finally:
+        await writer.stop()
+        worker.stop()
+
+    assert max(seen["times_ms"].values()) < began_ms + 60_000
+    assert set(seen["lag"].values()) == {0}
+    assert set(seen["unstable"].values()) == {None}
+    assert {n: count for n, count in seen["counts"].items() if count} == {f"{ACTIONS}/admitted": 1}
     assert report.is_exact, str(report)

@@ -5,10 +5,10 @@ import asyncio
 import pytest
 
 from sinks.postgres.queries import run_sql
+from sinks.postgres.tenant_tables import MADE_AGAIN
 from tests.command_line import run_trueup
 from trueup.demo_workload import ACTIONS_MIN
 from trueup.exits import ENVIRONMENT
-from trueup.reset import TABLES
 
 SETTLED_S = 60
 
@@ -21,11 +21,11 @@ def trueup(it, *words):
 
 
 async def row_counts(it):
-    counts = [await run_sql(it.url, f"SELECT count(*) FROM tenant.{table}") for table in TABLES]
-    return {table: answer.rows[0][0] for table, answer in zip(TABLES, counts, strict=True)}
+    counts = [await run_sql(it.url, f"SELECT count(*) FROM tenant.{table}") for table in MADE_AGAIN]
+    return {table: answer.rows[0][0] for table, answer in zip(MADE_AGAIN, counts, strict=True)}
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 async def test_a_reset_is_told_first_refused_while_a_worker_lives_and_ends_exact(run):
     it = run(seed=5, actions=ACTIONS_MIN)
     await it.prepare()

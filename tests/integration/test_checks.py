@@ -4,18 +4,14 @@ import asyncio
 import json
 import time
 import urllib.request
-import uuid
 
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from agents_topics.connection import connection_of
 from agents_topics.identifiers import tenant_id_of
-from sinks.postgres.migrate import migrate
-from streams.topic_admin import create_topics
 from tests.command_line import run_trueup
+from tests.running_stack import running_stack
 from trueup.status import page_of
-from trueup.worker_process import WorkerProcess
 
 TENANT = tenant_id_of("acme")
 NAMES = [
@@ -29,22 +25,8 @@ NAMES = [
 
 @pytest.fixture
 def worker(kafka_bootstrap, database_url, tmp_path):
-    settings = {
-        "KAFKA_BOOTSTRAP": kafka_bootstrap,
-        "DATABASE_URL": database_url,
-        "TRUEUP_PREFIX": f"checks-{uuid.uuid4().hex[:8]}-",
-        "TRUEUP_DATA_FOLDER": str(tmp_path),
-        "TRUEUP_PARTITIONS": "1",
-        "TRUEUP_IDLE_AFTER_S": "3600",  # silence moves no time while we look
-    }
-    migrate(database_url)
-    asyncio.run(create_topics(connection_of(settings), 1))
-    worker = WorkerProcess(settings, tmp_path / "worker.log")
-    try:
-        asyncio.run(worker.wait_until_ready())
-        yield worker.url, settings, tmp_path
-    finally:
-        worker.stop()
+    with running_stack(kafka_bootstrap, database_url, tmp_path) as made:
+        yield made.worker.url, made.settings, tmp_path
 
 
 def trueup(worker, *words):

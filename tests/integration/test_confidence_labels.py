@@ -1,39 +1,23 @@
 """Words for a confidence, and a grace for each topic, through real servers and the audit."""
 
-import asyncio
 import json
-import uuid
 
 import pytest
 
-from agents_topics.connection import connection_of
-from sinks.postgres.migrate import migrate
-from streams.topic_admin import create_topics
-from tests.integration.test_late_reply import TENANT, Stack, action, did
+from tests.integration.test_late_reply import TENANT, action, did
+from tests.running_stack import running_stack
 
 UNTIL = "2026-02-03T00:00:00Z"
 
 
 @pytest.fixture
 def stack(kafka_bootstrap, database_url, tmp_path):
-    settings = {
-        "KAFKA_BOOTSTRAP": kafka_bootstrap,
-        "DATABASE_URL": database_url,
-        "TRUEUP_PREFIX": f"labels-{uuid.uuid4().hex[:8]}-",
-        "TRUEUP_DATA_FOLDER": str(tmp_path),
-        "TRUEUP_PARTITIONS": "1",
-        "TRUEUP_IDLE_AFTER_S": "3600",
+    graces = {
         "TRUEUP_GRACE_S_AGENT_ACTIONS": "600",
         "TRUEUP_GRACE_S_AGENT_INTERACTIONS": "7200",
     }
-    migrate(database_url)
-    asyncio.run(create_topics(connection_of(settings), 1))
-    made = Stack(tmp_path, settings)
-    try:
-        asyncio.run(made.worker.wait_until_ready())
+    with running_stack(kafka_bootstrap, database_url, tmp_path, **graces) as made:
         yield made
-    finally:
-        made.worker.stop()
 
 
 def stated(event_id, at, label, confidence=None):

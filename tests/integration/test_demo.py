@@ -19,6 +19,14 @@ def trueup(folder, *arguments, **options):
     return run_trueup(folder, *arguments, settings=CACHE | options, timeout_s=240)
 
 
+MOVES = {
+    "well calibrated": (False, False),
+    "over-confident": (True, False),
+    "under-confident": (False, True),
+}
+"""Whether the threshold goes up, and whether it goes down."""
+
+
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
     """One run of it as the README has it; how quick it is, `benchmarks.demo` measures."""
@@ -34,6 +42,11 @@ def test_the_demo_is_exact_and_tells_the_agents_apart(demo):
     words = {"well calibrated": "no miscalibration seen"}
     for agent in demo["agents"]:
         assert agent["verdict"] == words.get(agent["truth"], agent["truth"]), agent
+        found = agent["calibration"]
+        is_off = agent["truth"] != "well calibrated"
+        assert (found["verdict"] == "miscalibrated") is found["is_alarmed"] is is_off, agent
+        moved = found["threshold"] - found["first_threshold"]
+        assert (moved > 0, moved < 0) == MOVES[agent["truth"]], agent
 
 
 def test_a_flipped_row_is_named_by_the_audit(tmp_path):

@@ -81,16 +81,16 @@ class Installation:
         finally:
             await work.close(is_clean=False)
 
-    async def live(self):
-        """A task applies all actions that are in its topic, in a step."""
+    async def live(self, topic=AGENT_ACTIONS.name):
+        """A task applies all that is in a topic of its, in a step."""
         work = ResolverWork(0, self.tools(), SETTINGS)
         work.task = SimpleNamespace(is_closing=False)
         offsets = await work.open()
         async with TopicReader(self.connection) as reader:
-            (_, end) = (await reader.spans(AGENT_ACTIONS.name))[0]
-            spans = {0: (offsets[AGENT_ACTIONS.name], end)}
-            records = [r async for r in reader.records(AGENT_ACTIONS.name, spans)]
-        work.take(AGENT_ACTIONS.name, records)
+            (_, end) = (await reader.spans(topic))[0]
+            spans = {0: (offsets[topic], end)}
+            records = [r async for r in reader.records(topic, spans)]
+        work.take(topic, records)
         await work.commit()
         await work.close(is_clean=True)
 
@@ -204,7 +204,7 @@ async def test_a_group_that_was_set_back_is_refused_with_the_command_that_sets_i
 async def test_a_changelog_that_was_lost_is_refused(installation):
     await installation.lose(RESOLVER_CHANGELOG)
 
-    with pytest.raises(StateProblem, match=r"the changelog was lost.*`trueup reset`"):
+    with pytest.raises(StateProblem, match=r"the changelog was lost.*`trueup rebuild --yes`"):
         await installation.opened()
 
 
@@ -233,7 +233,7 @@ async def test_a_changelog_without_its_first_rows_is_refused(installation):
     await installation.live()
     await installation.cut(RESOLVER_CHANGELOG, 1)
 
-    with pytest.raises(StateProblem, match=r"begins at offset 1: .*`trueup reset`"):
+    with pytest.raises(StateProblem, match=r"begins at offset 1: .*`trueup rebuild --yes`"):
         await installation.opened()
 
 

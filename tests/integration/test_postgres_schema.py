@@ -22,56 +22,14 @@ from sinks.postgres.migrate import (
     print_sql,
     revision_of,
 )
+from sinks.postgres.provenance import OF_ACTION
 from sinks.postgres.readings import OF_CONVERSATION, pending_sql
 from sinks.postgres.schema import TenantBase
+from tests.tenant_rows import ROWS, fill
 
 TENANTS = (str(uuid.uuid4()), str(uuid.uuid4()))
 READER = f"reader_{uuid.uuid4().hex[:8]}"
 TABLES = sorted(table.name for table in TenantBase.metadata.sorted_tables)
-ROWS = {
-    "outcome_records": (
-        "id, tenant_id, conversation_state_id, conversation_id, action_type, predicted_confidence,"
-        " confidence_source, outcome_type, created_at, settled_at, revision, is_settled,"
-        " calibrates, expired_counts, policy_version, lineage, output_partition, output_offset",
-        "$1, $2, $1, 'c', 'a', .5, 'unknown', 'o', 'epoch', 'epoch', 0, false, true, true, 'v',"
-        " 0, 0, 0",
-    ),
-    "feedback_entries": (
-        "id, tenant_id, conversation_state_id, target_type, target_id, source, rating,"
-        " reviewer_id, reviewer_role, created_at",
-        "$1, $2, $1, 'message', 'm', 'inline', 1, $1, 'rep', 'epoch'",
-    ),
-    "calibration_stream_bins": (
-        "tenant_id, action_type, outcome_type, window_ms, confidence_source, bin_index,"
-        " record_set, curve, n, sp, spp, sy, spy, excluded_n, excluded_sp, excluded_spp,"
-        " last_settled_at, lineage, output_partition, output_offset",
-        "$2, $1::uuid::text, 'o', 1, 'unknown', 0, 'all', 'settled', 0, 0, 0, 0, 0, 0, 0, 0,"
-        " 'epoch', 0, 0, 0",
-    ),
-    "calibration_label_rates": (
-        "tenant_id, action_type, outcome_type, window_ms, confidence_source, confidence_label,"
-        " record_set, n, positive_count, negative_count, ambiguous_count, expired_count,"
-        " last_settled_at, lineage, output_partition, output_offset",
-        "$2, $1::uuid::text, 'o', 1, 'unknown', 'high', 'all', 0, 0, 0, 0, 0, 'epoch', 0, 0, 0",
-    ),
-    "calibration_bins": (
-        "id, tenant_id, action_type, bin_index, bin_lower, bin_upper, created_at",
-        "$1, $2, $1::uuid::text, 0, 0, .1, 'epoch'",
-    ),
-    "conversation_states": (
-        "id, tenant_id, account_id, contact_id, contact_email, created_at",
-        "$1, $2, $1::uuid::text, 'c', 'c@example.org', 'epoch'",
-    ),
-    "calibration_corrections": (
-        "tenant_id, action_type, outcome_type, window_ms, confidence_source, bin_index,"
-        " record_set, curve, n, sp, spp, sy, spy, excluded_n, excluded_sp, excluded_spp",
-        "$2, $1::uuid::text, 'o', 1, 'unknown', 0, 'all', 'settled', 0, 0, 0, 0, 0, 0, 0, 0",
-    ),
-}
-ROWS["shadow_outcome_records"] = tuple(
-    f"{first}, {rest}"
-    for first, rest in zip(("shadow", "'s'"), ROWS["outcome_records"], strict=True)
-)
 WITHOUT_TENANTS = ("shadows", "sink_offsets")
 
 
@@ -95,11 +53,7 @@ def database(database_url: str) -> Iterator[str]:
 
 async def _fill(url: str) -> None:
     connection = await asyncpg.connect(url)
-    for tenant in TENANTS:
-        for table, (columns, values) in ROWS.items():
-            await connection.execute(
-                f"INSERT INTO tenant.{table} ({columns}) VALUES ({values})", uuid.uuid4(), tenant
-            )
+    await fill(connection, *TENANTS)
     await connection.execute(f"CREATE ROLE {READER} LOGIN PASSWORD 'p' IN ROLE trueup_reader")
     await connection.execute(
         "INSERT INTO tenant.reader_tenants VALUES ($1, $2), ('someone_else', $3)",
@@ -265,9 +219,10 @@ async def test_models_and_migrations_describe_the_same_tables(database: str) -> 
 
 async def _described(connection: asyncpg.Connection) -> set[tuple[object, ...]]:
     columns = await connection.fetch(
-        "SELECT table_name, column_name, ordinal_position, data_type, is_nullable, column_default,"
-        " character_maximum_length, numeric_precision FROM information_schema.columns"
-        " WHERE table_schema = 'tenant'"
+        "SELECT table_name, column_name,"
+        " rank() OVER (PARTITION BY table_name ORDER BY ordinal_position), data_type, is_nullable,"
+        " column_default, character_maximum_length, numeric_precision, numeric_scale"
+        " FROM information_schema.columns WHERE table_schema = 'tenant'"
     )
     rest = await connection.fetch(
         "SELECT indexdef FROM pg_indexes WHERE schemaname = 'tenant' UNION ALL"
@@ -291,6 +246,7 @@ OF_A_TENANT = "ix_outcome_records_(pending|tenant_id)"
         (pending_sql(None, None, False, 10), "ix_outcome_records_pending"),
         (pending_sql(None, "o", False, 10), "ix_outcome_records_pending"),
         ((OF_CONVERSATION, TENANTS[0], str(uuid.uuid4()), 9), "ix_outcome_records_tenant_id_conv"),
+        ((OF_ACTION, "a", None, None, None, 500), "ix_outcome_records_action_id"),
     ],
 )
 async def test_questions_are_answered_from_an_index(
@@ -310,6 +266,47 @@ async def test_questions_are_answered_from_an_index(
     await connection.execute("ANALYZE tenant.outcome_records; SET LOCAL ROLE trueup_operator")
     sql, *bound = asked
     plan = "\n".join(row[0] for row in await connection.fetch(f"EXPLAIN {sql}", *bound))
+    await transaction.rollback()
+    await connection.close()
+
+    assert re.search(index, plan)
+    assert "Seq Scan" not in plan
+
+
+KEY = "tenant_id = $1 AND action_type = 'a9'"
+OF_STREAM = f"{KEY} AND outcome_type = 'o' AND window_ms = 1 AND confidence_source = 'judge'"
+
+
+@pytest.mark.parametrize(
+    ("table", "asked", "index"),
+    [
+        ("calibration_alarms", "closed_at IS NULL ORDER BY opened_at DESC LIMIT 20", "alarms_open"),
+        ("calibration_alarms", f"{KEY} AND closed_at IS NULL", "calibration_alarms_(pkey|open)"),
+        ("threshold_adjustments", f"{KEY} ORDER BY number", "threshold_adjustments_pkey"),
+        ("calibration_streams", KEY, "calibration_streams_pkey"),
+        ("calibration_days", f"{OF_STREAM} AND known_day <= '2026-01-01'", "calibration_days_pkey"),
+        ("calibration_segments", OF_STREAM, "calibration_segments_pkey"),
+        ("calibration_delays", OF_STREAM, "calibration_delays_pkey"),
+    ],
+)
+async def test_questions_of_streams_are_answered_from_an_index(
+    database: str, table: str, asked: str, index: str
+) -> None:
+    connection = await asyncpg.connect(database)
+    columns, values = ROWS[table]
+    transaction = connection.transaction()
+    await transaction.start()
+    many = values.replace("$2", "gen_random_uuid()").replace("$1::uuid::text", "'a' || i % 100")
+    closed = (", closed_at", ", CASE WHEN i % 200 > 0 THEN now() END")
+    own, ends = closed if table == "calibration_alarms" else ("", "")
+    await connection.execute(
+        f"INSERT INTO tenant.{table} ({columns}{own})"
+        f" SELECT {many}{ends} FROM generate_series(1, 10000) AS i"
+    )
+    await connection.execute(f"ANALYZE tenant.{table}; SET LOCAL ROLE trueup_operator")
+    bound = [TENANTS[0]] if "$1" in asked else []
+    sql = f"EXPLAIN SELECT * FROM tenant.{table} WHERE {asked}"
+    plan = "\n".join(row[0] for row in await connection.fetch(sql, *bound))
     await transaction.rollback()
     await connection.close()
 

@@ -400,6 +400,57 @@ async def test_a_statement_that_never_ends_makes_the_caller_wait(url: str, parti
         await impatient.write(TOPIC, partition, 1, 2, [])
 
 
+async def test_who_loses_a_deadlock_comes_again(url: str, partition: int) -> None:
+    """The other session holds a row and wants the partition's offset, which the writer holds."""
+    event = outcome()
+    wanted = "SELECT FROM tenant.sink_offsets WHERE partition = $1 FOR UPDATE"
+    other = await asyncpg.connect(url)
+    async with PostgresWriter(url) as writer:
+        await writer.write(TOPIC, partition, 0, 1, numbered(0, event))
+        await other.execute("SET deadlock_timeout = '1min'; BEGIN")  # so that the writer loses
+        held = "SELECT FROM tenant.outcome_records WHERE id = $1 FOR UPDATE"
+        await other.fetch(held, uuid.UUID(event.id))
+        writing = asyncio.create_task(
+            writer.write(TOPIC, partition, 1, 2, numbered(1, settled(event)))
+        )
+        while not await other.fetchval(
+            "SELECT count(*) FROM pg_stat_activity, pg_blocking_pids(pid) AS blocking"
+            " WHERE pg_backend_pid() = ANY (blocking)"
+        ):
+            await asyncio.sleep(0.05)
+        waiting = asyncio.create_task(other.fetch(wanted, partition))
+
+        with pytest.raises(SinkBusy, match="collided with another writer: deadlock detected"):
+            await writing
+        await waiting
+        await other.execute("ROLLBACK")
+        await writer.write(TOPIC, partition, 1, 2, numbered(1, settled(event)))
+    await other.close()
+
+    assert (await row_of(url, event))["outcome_status"] == "positive"
+
+
+async def test_a_server_that_has_become_a_standby_makes_the_caller_wait(
+    own_database_url: str,
+) -> None:
+    """After a failover the old primary, or a pooler that still leads to it, takes no writes."""
+    await asyncio.to_thread(migrate, own_database_url)
+    name = own_database_url.rpartition("/")[2].partition("?")[0]
+    read_only = f'ALTER DATABASE "{name}" SET default_transaction_read_only = '
+    admin = await asyncpg.connect(own_database_url)
+    event = outcome()
+    async with PostgresWriter(own_database_url) as writer:
+        await admin.execute(read_only + "on")
+        with pytest.raises(SinkBusy, match="read-only transaction"):
+            await writer.write(TOPIC, 0, 0, 1, numbered(0, event))
+        await admin.execute("SET default_transaction_read_only = off")
+        await admin.execute(read_only + "off")
+        await writer.write(TOPIC, 0, 0, 1, numbered(0, event))
+    await admin.close()
+
+    assert (await row_of(own_database_url, event))["id"] == uuid.UUID(event.id)
+
+
 async def test_a_database_without_tables_makes_the_caller_wait(servers: Any) -> None:
     async with PostgresWriter(servers.database_url.rpartition("/")[0] + "/template1") as writer:
         with pytest.raises(SinkBusy, match="trueup migrate"):

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient
 
 from agents_topics.rights import Right
-from tests.secured_installation import NO_PAGE, TENANT, Installation, events, trueup
+from agents_topics.roster import AGENTS
+from tests.secured_installation import NO_PAGE, TENANT, Installation, events, printed, trueup
 from trueup.worker_process import WorkerProcess
 
 
@@ -62,13 +64,37 @@ LABEL = "label a1 positive --at 2026-02-01T10:30:00Z"
 STATUS = f"status --json --worker {NO_PAGE}"
 
 
+def test_a_repartition_needs_what_is_printed_under_both_prefixes_and_names_what_lacks(
+    used: Installation, tmp_path: Path
+) -> None:
+    """The first of all: a forget record that nobody has applied forbids it."""
+    settings = used.user(f"just-{uuid.uuid4().hex[:6]}", "repartition")
+    user, prefix = settings["KAFKA_SASL_USERNAME"], f"wide-{uuid.uuid4().hex[:6]}-"
+    used.secured.allow(user, printed(user, prefix, "repartitioned"))
+    read = Right("topic", used.prefix + "late-events", "Read")
+    words = f"repartition --to {prefix} --partitions 3"
+
+    used.secured.take_back(user, [read])
+    less = run(settings, words, tmp_path)
+    used.secured.allow(user, [read])
+    done = run(settings, f"{words} --yes", tmp_path)
+
+    assert less.returncode == 3, less.stdout + less.stderr
+    assert f"User {user} lacks {read};" in less.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "It is done." in done.stdout
+    assert done.stderr == ""
+
+
 @pytest.mark.parametrize(
     ("words", "of", "says"),
     [
         ("explain a1", "explain", "Action a1"),
+        ("forget acme", "forget", "Nothing was changed."),
         ("doctor", "doctor", "All is well."),
         ("dead-letters list", "dead-letters", "json_invalid"),
         ("dead-letters redrive --all --anyway", "dead-letters-redrive", "1 sent."),
+        ("rebuild", "rebuild", "there is nothing to rebuild"),
         pytest.param("dead-letters list --json", "dead-letters", "json_invalid", marks=SOAK),
         pytest.param("topics check", "topics-check", "as it must be", marks=SOAK),
         pytest.param("emit EVENTS", "emit", "to agent-actions", marks=SOAK),
@@ -92,6 +118,30 @@ def test_what_is_printed_for_a_command_suffices(
     assert done.stderr == ""
 
 
+def test_what_is_printed_for_forget_lets_it_ask_the_tasks(
+    used: Installation, tmp_path: Path
+) -> None:
+    """No worker runs, so nobody does it; that the command may ask and look is seen."""
+    settings = used.user(f"just-{uuid.uuid4().hex[:6]}", "forget")
+
+    done = run(settings, "forget nobody --yes --wait 1", tmp_path)
+
+    assert done.returncode == 3
+    assert "was sent, and the tasks of partitions" in done.stdout, done.stdout + done.stderr
+    assert done.stderr == ""
+
+
+def test_what_is_printed_for_a_replay_suffices(used: Installation, tmp_path: Path) -> None:
+    """It tells on stderr how far it is."""
+    settings = used.user(f"just-{uuid.uuid4().hex[:6]}", "replay")
+
+    done = run(settings, f"replay --processes 2 --shadow s{uuid.uuid4().hex[:6]}", tmp_path)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "8 open" in done.stdout
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "of", "taken"),
     [
@@ -99,6 +149,7 @@ def test_what_is_printed_for_a_command_suffices(
         ("emit EVENTS", "emit", [("topic", "agent-interactions", "Write")]),
         ("audit", "audit", [("topic", "late-events", "Read")]),
         ("explain a1", "explain", [("group", "trueup", "Describe")]),
+        ("forget acme", "forget", [("topic", "forgotten", "Read")]),
         ("doctor", "doctor", [("topic", "control", "DescribeConfigs")]),
         ("topics create", "topics-create", [("topic", "control", "Describe")]),
         pytest.param(
@@ -111,6 +162,8 @@ def test_what_is_printed_for_a_command_suffices(
             "clock --until 2026-01-01T00:00:00Z", "clock", [("topic", "control", "Write")],
             marks=SOAK,
         ),
+        pytest.param("rebuild", "rebuild", [("topic", "outcomes", "Read")], marks=SOAK),
+        pytest.param("rebuild", "rebuild", [("group", "trueup", "Read")], marks=SOAK),
         pytest.param(LABEL, "label", [("topic", "agent-interactions", "Write")], marks=SOAK),
         pytest.param(POLICY, "policy", [("topic", "policies", "Write")], marks=SOAK),
         pytest.param(POLICY, "policy", [("topic", "policies", "Read")], marks=SOAK),
@@ -124,6 +177,8 @@ def test_what_is_printed_for_a_command_suffices(
             [("topic", "dead-letters", "Read")], marks=SOAK,
         ),
         pytest.param("doctor --kafka", "doctor-kafka", [("topic", "outcomes", "Read")], marks=SOAK),
+        pytest.param("replay --shadow s", "replay", [("topic", "outcomes", "Read")], marks=SOAK),
+        pytest.param("replay --shadow s", "replay", [("topic", "late-events", "Read")], marks=SOAK),
     ],
 )  # fmt: skip
 def test_a_right_less_and_the_command_names_it(
@@ -202,3 +257,21 @@ def test_topics_are_created_with_the_printed_rights_and_the_one_that_is_denied_i
     assert f"denies {create};" in less.stderr
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == [create.name]
+
+
+@pytest.mark.soak
+def test_changelogs_that_are_gone_are_made_again_with_the_printed_rights(
+    used: Installation, tmp_path: Path
+) -> None:
+    settings = used.user(f"just-{uuid.uuid4().hex[:6]}", "rebuild")
+    changelogs = [used.prefix + row.changelog.name for row in AGENTS if row.changelog]
+    admin = AdminClient({"bootstrap.servers": used.secured.broker.bootstrap})
+    for gone in admin.delete_topics(changelogs).values():
+        gone.result()
+
+    done = run(settings, "rebuild --yes", tmp_path)
+    again = run(settings, "rebuild --yes", tmp_path)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "It is done: start the workers." in done.stdout
+    assert "there is nothing to rebuild" in again.stdout

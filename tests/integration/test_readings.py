@@ -12,6 +12,7 @@ import pytest
 
 from agents_topics.events import Promise
 from agents_topics.identifiers import conversation_state_id_of
+from agents_topics.policy_file import load_policy
 from agents_topics.topics import CALIBRATION_UPDATES
 from sinks.http.shapes import OutcomeRecordResponse
 from sinks.postgres.migrate import migrate
@@ -78,10 +79,11 @@ async def test_the_curve_of_the_rows_is_that_of_the_exact_sums(url, task):
         said = task.action(hours, predicted_confidence=stated, confidence_source=source, **own)
         replies = [task.did(hours + 1, "reply_received", **own)] if number % 3 else []
         task.core.step(said, *replies)
-    calibrator = Calibrator(1)
+    calibrator = Calibrator(1, load_policy(None))
     for outcome in task.core.settle():
         calibrator.on_settled(outcome)
     calibrator.on_promise(Promise(source=0, until_ms=2**60))
+    calibrator.enter()
     updates = [msgspec.json.encode(update) for _, update in calibrator.finish().updates]
     await task.writer.write(
         CALIBRATION_UPDATES.name, task._partition, 0, len(updates), list(enumerate(updates))

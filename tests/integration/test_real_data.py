@@ -145,6 +145,7 @@ def documented(name):
     return line
 
 
+@pytest.mark.soak
 def test_the_documented_command_settles_the_classifiers(servers, own_database_url):
     command = documented("classifiers").replace(".venv/bin/python", sys.executable)
     servers_of_ours = {

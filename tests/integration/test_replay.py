@@ -4,7 +4,7 @@ import asyncio
 import json
 import uuid
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, fields
 
 import asyncpg
 import pytest
@@ -42,7 +42,7 @@ def replayed(run, into, processes=1, ends=None, **job):
 
 def sums(url):
     found = asyncio.run(checksums(url))
-    return {"outcomes": found.outcomes, "bins": found.bins}
+    return {one.name: getattr(found, one.name) for one in fields(found)}
 
 
 @contextmanager
@@ -99,8 +99,7 @@ def lived(kafka_bootstrap, database_url, tmp_path_factory):
 async def applied(run):
     """All that was sent is applied, and what it gave is in Postgres."""
     async with Gauge(run.connection) as gauge:
-        while (await gauge.progress())[1]:
-            await asyncio.sleep(0.2)
+        await gauge.all_applied()
     await asyncio.sleep(2)
 
 
@@ -218,6 +217,18 @@ def test_shadows_of_a_tenant_of_a_time_and_with_lateness_judged_anew(lived):
     assert on_time.reasons
     # An action that is not late any more may lead its conversation, or take the last signal.
     assert {r.reason.partition(":")[0] for r in on_time.reasons} <= {"admission", "lead"}
+
+
+def test_promoted_where_live_is_quiet_it_is_held_to_the_rules_it_was_judged_by(lived):
+    """The outputs end with markers, after which the publisher never stands."""
+    run, _, _ = lived
+
+    told = trueup(run, "shadow", "promote", "half").stdout
+    audited = trueup(run, "audit").stdout
+
+    assert "half is promoted, lineage 1" in told
+    assert audited.endswith("exact\n")
+    assert "held to nothing" not in audited
 
 
 def test_a_tenants_history_comes_from_its_own_topics_however_its_keys_are_spread(lived):

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from agents_topics.events import Promise, to_timestamp
-from agents_topics.policy_file import parse_policy
+from agents_topics.policy_file import load_policy, parse_policy
 from agents_topics.topics import CALIBRATION_UPDATES, OUTCOMES
 from sinks.postgres.bulk import BulkWriter, open_offset
 from sinks.postgres.checksums import checksums
@@ -22,6 +22,7 @@ from sinks.postgres.writer import PostgresWriter
 from tables.calibrator import Calibrator
 from tables.outcome_resolver import OutcomeResolver
 from tests.resolver_task import ACTIONS, DECODE, GRACE, HOUR, INTERACTIONS, START, Record
+from trueup.stream_replay import sums_of
 
 RULE = """
 [[version]]
@@ -59,7 +60,7 @@ class Pipeline:
 
     hours: int
     writer: PostgresWriter | None = None
-    calibrator: Calibrator = field(default_factory=lambda: Calibrator(1))
+    calibrator: Calibrator = field(default_factory=lambda: Calibrator(1, load_policy(None)))
     offsets: dict = field(default_factory=lambda: {OUTCOMES.name: 0, CALIBRATION_UPDATES.name: 0})
 
     def __post_init__(self):
@@ -81,6 +82,7 @@ class Pipeline:
             if outcome.is_settled:
                 self.calibrator.on_settled(outcome)
         self.calibrator.on_promise(Promise(source=0, until_ms=until_ms))
+        self.calibrator.enter()
         return said, [update for _, update in self.calibrator.finish().updates]
 
     async def live(self, until_ms):
@@ -214,7 +216,7 @@ async def test_promoted_it_is_what_readers_see_and_live_goes_on_beside_it(url, l
     told = [one for one in live.told if one[2]["event_id"] != dropped]
     name, settled = await shadow_of(url, live, 4, told)
     before = await rows_of(url, live.tenant)
-    done = await promote_shadow(url, name)
+    done = await promote_shadow(url, name, sums_of)
     after = await rows_of(url, live.tenant)
     differences = await bins_differ(url, live.tenant)
     live.take(live.rest)
@@ -241,6 +243,10 @@ async def test_promoted_it_is_what_readers_see_and_live_goes_on_beside_it(url, l
     assert await bins_differ(url, live.tenant) == []
     assert [s.state for s in await shadows(url, name)] == ["promoted"]
 
+    await drop_shadow(url, name)
+    assert [(s.state, s.rows) for s in await shadows(url, name)] == [("promoted", 0)]
+    assert await rows_of(url, live.tenant) == later
+
 
 async def test_a_publisher_that_is_behind_the_shadow_is_waited_for(url, live):
     name, _ = await shadow_of(url, live, 4, live.told)
@@ -251,11 +257,11 @@ async def test_a_publisher_that_is_behind_the_shadow_is_waited_for(url, live):
         f" '{{\"outcomes/{live.partition}\": 999999}}')::json WHERE name = '{behind}'",
     )
     with pytest.raises(ShadowProblem, match="promote it when that is written"):
-        await promote_shadow(url, behind)
+        await promote_shadow(url, behind, sums_of)
 
-    await promote_shadow(url, name)
+    await promote_shadow(url, name, sums_of)
     with pytest.raises(ShadowProblem, match="is promoted, not ready"):
-        await promote_shadow(url, name)
+        await promote_shadow(url, name, sums_of)
 
 
 async def test_a_name_is_taken_once_and_a_dropped_shadow_leaves_nothing(url, live):

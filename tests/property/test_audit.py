@@ -7,12 +7,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents_topics.codec import Decoder
-from agents_topics.events import Action, Interaction
+from agents_topics.events import Action, Forget, Interaction
 from agents_topics.identifiers import key_of
 from tables.outcome_resolver import OutcomeResolver
+from tests.hunt import examples
 from tests.ledger import IDLE, JOINED, START, Ledger
 from tests.property.test_outcome_resolver import (
     HOUR,
+    LISTED,
+    OWN_RULES,
     POLICY,
     actions,
     graces,
@@ -50,6 +53,9 @@ class Worker:
         written = self.now + 1
         for late in step.late:
             self.ledger.put("late-events", None, msgspec.json.encode(late), written)
+        for forgetting in step.forgotten:
+            entry = msgspec.json.encode(forgetting.record)
+            self.ledger.put("forgotten", None, entry, written)
         for refused in step.refused:
             self.ledger.letter(refused.topic, refused.record.offset, refused.reason)
         for key, row in step.changes.items():
@@ -78,6 +84,20 @@ class Worker:
         self.ledger.clock(until, self.now)
         self.resolver.times.on_clock(until, self.now)
 
+    def forget(self):
+        """A forget record comes and is applied."""
+        self.now += 1
+        tenant_id, conversation_id = self.draw(
+            st.sampled_from([(LISTED, "c1"), (LISTED, "c2"), (LISTED, None), (OWN_RULES, "c1")])
+        )
+        said = Forget(
+            kind="forget", event_id=f"f{self.now}", tenant_id=tenant_id,
+            conversation_id=conversation_id,
+        )  # fmt: skip
+        self.ledger.put("control", None, msgspec.json.encode(said), self.now)
+        stands = {name: len(self.ledger.logs[name]) for name in JOINED}
+        self.resolver.forget(said, stands)
+
     def restart(self):
         self.finish()
         times = self.resolver.times
@@ -85,13 +105,15 @@ class Worker:
         self.resolver.times = times
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300))
 @given(st.data(), logs(actions()), logs(interactions()), graces)
 def test_the_audit_finds_no_fault_in_what_the_resolver_claims(data, left, right, grace_ms):
     worker = Worker(data.draw, grace_ms)
     for topic, record in interleave(data.draw, left, right):
         worker.take(topic, record.event)
-        match data.draw(st.sampled_from(["go on", "go on", "finish", "quiet", "jump", "restart"])):
+        match data.draw(
+            st.sampled_from(["go on", "go on", "finish", "quiet", "jump", "restart", "forget"])
+        ):
             case "finish":
                 worker.finish()
             case "quiet":
@@ -100,6 +122,8 @@ def test_the_audit_finds_no_fault_in_what_the_resolver_claims(data, left, right,
                 worker.jump()
             case "restart":
                 worker.restart()
+            case "forget":
+                worker.forget()
     worker.finish()
     notes = worker.ledger.logs["outcome-resolver-changelog"]
     kept = data.draw(st.sets(st.integers(0, len(notes) - 2)) if len(notes) > 1 else st.just(set()))
@@ -114,4 +138,7 @@ def test_the_audit_finds_no_fault_in_what_the_resolver_claims(data, left, right,
         names = {"duplicate": "duplicates", "dead": "dead letters"}
         for member in ("admitted", "ignored", "duplicate", "late", "dead"):
             count = worker.resolver.counts[topic, member]
-            assert report.records[topic][names.get(member, member)] == count
+            found = report.records[topic][names.get(member, member)]
+            if member == "admitted":
+                found += report.records[topic]["forgotten"]
+            assert found == count

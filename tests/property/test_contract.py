@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from agents_topics.codec import Decoded, Decoder
 from agents_topics.events import Action, Feedback, Interaction
+from tests.hunt import examples
 from tests.wrapping import BINARY, wrapped
 from trueup.audit.contract import Broken, Event, read_event
 
@@ -67,7 +68,7 @@ def assert_agreed(topic, key, value, headers=()):
         assert found.is_told_as(decoded.reason), (decoded, found)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400))
 @given(st.data(), topics)
 def test_both_read_a_document_with_odd_fields_alike(data, topic):
     names = st.sampled_from([*WHOLE[topic], "unknown", "confidence_source", "label"])
@@ -80,7 +81,7 @@ def test_both_read_a_document_with_odd_fields_alike(data, topic):
     assert_agreed(topic, data.draw(keys), json.dumps(document).encode())
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=examples(600))
 @given(st.data(), topics)
 def test_both_read_mutilated_bytes_alike(data, topic):
     value = json.dumps(WHOLE[topic]).encode()
@@ -92,7 +93,7 @@ def test_both_read_mutilated_bytes_alike(data, topic):
     assert_agreed(topic, KEY, value)
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=examples(600))
 @given(st.data(), topics)
 def test_both_read_envelopes_alike(data, topic):
     names = st.sampled_from([*WHOLE[topic]])

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from agents_topics.codec import Decoded, Decoder, Malformed
 from agents_topics.events import Action, Interaction
 from streams.fast_decoder import FastDecoder
+from tests.hunt import examples
 from tests.wrapping import BINARY, CONFLUENT, STRUCTURED, enveloped, wrapped
 
 TENANT = "a47951f0-e4ec-5f4c-8d0b-bc4430f8fee5"
@@ -83,7 +84,7 @@ def bodies(draw):
     return kind, key, *draw(st.one_of(st.just((value, ())), wrapped(value)))
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=examples(1500))
 @given(bodies())
 @example((Action, b"k", b'{"a":' * 300 + b"1" + b"}" * 300, ()))
 @example((Action, None, b"", ()))

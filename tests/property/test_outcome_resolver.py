@@ -7,13 +7,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents_topics.codec import Decoded
-from agents_topics.events import Action, Interaction, Outcome, Promise, to_timestamp
+from agents_topics.events import Action, Forget, Interaction, Outcome, Promise, to_timestamp
 from agents_topics.identifiers import key_of, tenant_id_of
 from agents_topics.policy_file import parse_policy
 from tables.calibration_bins import SUM_NAMES
 from tables.calibrator import Calibrator
+from tables.forgetting import meaning_of
 from tables.outcome_resolver import OutcomeResolver
 from tests import oracle
+from tests.hunt import examples
 
 HOUR = 3_600_000
 START = 1_767_571_200_000
@@ -163,12 +165,42 @@ def logs(draw, events):
     return [oracle.Logged(i, broker + i, event) for i, event in enumerate(drawn)]
 
 
-def run(resolver, merged, cuts, restarts):
-    """Feeds the merged logs in steps cut at `cuts`, restoring from the changelog at `restarts`."""
+@dataclass
+class Forgotten:
+    """What a run has forgotten, as the oracle wants it, and what had settled of each by then."""
+
+    entries: list
+    settled: list
+
+
+def run(resolver, merged, cuts, restarts, forgets=None, forgotten=None):
+    """Feeds the merged logs in steps cut at `cuts`, restoring from the changelog at `restarts`.
+
+    After the records at `forgets` a tenant, or a conversation of it, is forgotten.
+    """
     settled, said, rows = {}, {}, {}
 
-    def finish():
+    def forget(entry):
+        tenant_id, conversation_id, _ = entry
+        is_meant = meaning_of(tenant_id, conversation_id)
+        resolver.forget(
+            Forget(kind="forget", event_id=f"f{len(forgotten.entries)}", tenant_id=tenant_id,
+                   conversation_id=conversation_id),
+            entry[2],
+        )  # fmt: skip
+        forgotten.entries.append(entry)
+        return is_meant
+
+    def finish(forgotten_now=None):
         step = resolver.finish()
+        for forgetting in step.forgotten:
+            record = forgetting.record
+            is_meant = meaning_of(record.tenant_id, record.conversation_id)
+            gone = [name for name in said if is_meant(name[0])]
+            had = [settled.pop(name) for name in gone if name in settled] + forgetting.settled
+            for name in gone:
+                del said[name]
+            forgotten.settled.append((record.settled_until_ms, had))
         for outcome in step.outcomes:
             name = (f"{outcome.tenant_id}/{outcome.conversation_id}",
                     outcome.action_id, outcome.outcome_type)  # fmt: skip
@@ -181,8 +213,12 @@ def run(resolver, merged, cuts, restarts):
                 assert rows.pop(key, None) is not None, f"a tombstone for nothing: {key!r}"
             else:
                 rows[key] = msgspec.msgpack.encode(row)
+        if forgotten_now:
+            kept = [key for key, row in rows.items() if key[:2] != b"d/"]
+            assert not any(forgotten_now(name) for key in kept for name in names_in(key, rows))
         return settled
 
+    counts = dict.fromkeys(GRACES[0], 0)
     for index, (topic, record) in enumerate(merged):
         event = record.event
         decoded = Decoded(
@@ -191,8 +227,12 @@ def run(resolver, merged, cuts, restarts):
             event,
         )
         resolver.admit(topic, [Record(record.offset, record.timestamp)], [decoded])
+        counts[topic] = record.offset + 1
+        gone = None
+        if forgets and index in forgets:
+            gone = forget((*forgets[index], dict(counts)))
         if index in cuts:
-            finish()
+            finish(gone)
             if index in restarts:
                 resolver = restored(resolver, rows)
     finish()
@@ -200,6 +240,12 @@ def run(resolver, merged, cuts, restarts):
     finish()
     assert rows == {}, "state is left after every window has closed"
     return settled, said, resolver
+
+
+def names_in(key, rows):
+    """The conversations that a row of the changelog names."""
+    row = msgspec.msgpack.decode(rows[key])
+    return [lead[0] for lead, _ in row] if key[:2] == b"l/" else [row[0]]
 
 
 def restored(old, rows):
@@ -224,14 +270,23 @@ def interleave(draw, left, right):
     return merged
 
 
-def expected_of(left, right, grace_ms):
+def expected_of(left, right, grace_ms, forgotten=()):
     classes, admitted_actions, admitted_interactions = oracle.classify(
-        POLICY, left, right, grace_ms
+        POLICY, left, right, grace_ms, forgotten
     )
-    return classes, oracle.settle(POLICY, admitted_actions, admitted_interactions)
+    return classes, oracle.settle(
+        POLICY,
+        oracle.in_lives("agent-actions", admitted_actions, forgotten),
+        oracle.in_lives("agent-interactions", admitted_interactions, forgotten),
+    )
 
 
-@settings(max_examples=200, deadline=None)
+def law_of(outcome):
+    """What the slow law says of an outcome."""
+    return {field: getattr(outcome, field) for field in COMPARED}
+
+
+@settings(max_examples=examples(200))
 @given(st.data(), logs(actions()), logs(interactions()), graces)
 def test_what_settles_is_the_slow_law_whatever_the_interleaving_cuts_and_restores(
     data, left, right, grace_ms
@@ -255,7 +310,85 @@ def test_what_settles_is_the_slow_law_whatever_the_interleaving_cuts_and_restore
     assert resolver.open_count == 0
 
 
-@settings(max_examples=150, deadline=None)
+forgets_at = st.dictionaries(
+    st.integers(0, 28),
+    st.tuples(st.sampled_from([LISTED, LISTED, OWN_RULES]), st.sampled_from(["c1", "c1", None])),
+    min_size=1,
+    max_size=4,
+)
+
+
+@st.composite
+def busy_logs(draw, events):
+    """Of few conversations much, over two days and in order, so that it settles as it comes."""
+    drawn = draw(st.lists(events, min_size=6, max_size=14, unique_by=lambda event: event.event_id))
+    hours = sorted(draw(st.integers(0, 48)) for _ in drawn)
+    return [
+        oracle.Logged(
+            offset,
+            START + 10_000 * HOUR + offset,
+            replace(
+                event,
+                tenant_id=LISTED,
+                conversation_id=draw(st.sampled_from(["c1", "c1", "c2"])),
+                occurred_at=to_timestamp(START + hour * HOUR // 2),
+            ),
+        )
+        for offset, (hour, event) in enumerate(zip(hours, drawn, strict=True))
+    ]
+
+
+def in_time(left, right):
+    """Both logs, as they happened."""
+    merged = [("agent-actions", r) for r in left] + [("agent-interactions", r) for r in right]
+    return sorted(merged, key=lambda pair: (oracle.to_ms(pair[1].event.occurred_at), pair[0]))
+
+
+@settings(max_examples=examples(200))
+@given(st.data(), st.booleans(), graces, forgets_at)
+def test_what_is_forgotten_is_gone_what_had_settled_is_known_and_what_comes_later_is_new(
+    data, is_busy, grace_ms, forgets
+):
+    drawn = busy_logs if is_busy else logs
+    left, right = data.draw(drawn(actions())), data.draw(drawn(interactions()))
+    merged = in_time(left, right) if is_busy else interleave(data.draw, left, right)
+    cuts = data.draw(st.sets(st.integers(0, 28)))
+    restarts = data.draw(st.sets(st.integers(0, 28), max_size=3))
+    forgotten = Forgotten([], [])
+
+    settled, said, resolver = run(
+        OutcomeResolver(0, POLICY, grace_ms), merged, cuts, restarts, forgets, forgotten
+    )
+    classes, expected = expected_of(left, right, grace_ms, forgotten.entries)
+
+    lives = [{} for _ in forgotten.entries]
+    for (key, *name), outcome in expected.items():
+        key, _, life = key.partition("\0")
+        if life:
+            lives[int(life)][key, *name] = {field: outcome[field] for field in COMPARED}
+    assert said.keys() == settled.keys()
+    assert {name: law_of(outcome) for name, outcome in settled.items()} == {
+        name: {field: outcome[field] for field in COMPARED}
+        for name, outcome in expected.items()
+        if "\0" not in name[0]
+    }
+    for life, (_, conversation, _), (until_ms, had) in zip(
+        lives, forgotten.entries, forgotten.settled, strict=True
+    ):
+        found = {
+            (key_of(o.tenant_id, o.conversation_id), o.action_id, o.outcome_type): law_of(o)
+            for o in had
+        }
+        if conversation is not None:
+            assert found == {n: o for n, o in life.items() if o["settled_at_ms"] <= until_ms}
+        assert found.items() <= life.items()
+    for topic, log in classes.items():
+        count = sum(found == "admitted" for found in log.values())
+        assert resolver.counts[topic, "admitted"] == count
+    assert resolver.open_count == 0
+
+
+@settings(max_examples=examples(150))
 @given(st.data(), logs(actions()), logs(interactions()), graces)
 def test_bins_and_labels_are_those_of_the_slow_law_whatever_the_partitions_and_their_order(
     data, left, right, grace_ms
@@ -265,7 +398,7 @@ def test_bins_and_labels_are_those_of_the_slow_law_whatever_the_partitions_and_t
         for record in log:
             place = by_conversation.setdefault(record.event.conversation_id, {})
             place.setdefault(topic, []).append(record)
-    calibrator = Calibrator(2)
+    calibrator = Calibrator(2, POLICY)
     expected = {}
     queues = []
     for source, conversation in enumerate(("c1", "c2")):
@@ -284,9 +417,10 @@ def test_bins_and_labels_are_those_of_the_slow_law_whatever_the_partitions_and_t
             calibrator.on_settled(outcome)
             if data.draw(st.booleans()):
                 calibrator.on_promise(Promise(source=source, until_ms=outcome.settled_at_ms - 1))
+                calibrator.enter(data.draw(st.sampled_from((1, None))))
                 calibrator.finish()
         calibrator.on_promise(Promise(source=source, until_ms=2**60))
-    calibrator.finish()
+    calibrator.enter()
 
     assert {
         (tuple(stream), index): {
@@ -304,7 +438,7 @@ def test_bins_and_labels_are_those_of_the_slow_law_whatever_the_partitions_and_t
     } == oracle.label_rates(expected)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100))
 @given(st.data(), logs(actions()), logs(interactions()), graces)
 def test_outcomes_survive_json_both_ways(data, left, right, grace_ms):
     _, said, _ = run(

@@ -1,22 +1,26 @@
 """A replay against the live core: whatever is late, refused or copied, the same rows settle."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents_topics.codec import Decoded, Malformed
+from agents_topics.events import Forget
 from agents_topics.identifiers import key_of
+from tables.forgetting import Forgettings, meaning_of
 from tables.outcome_resolver import OutcomeResolver
 from tables.replay import TIMED_REASONS, Replay, target_of
 from tests import oracle
+from tests.hunt import examples
 from tests.property.test_outcome_resolver import (
     HOUR,
     POLICY,
     START,
     Record,
     actions,
+    forgets_at,
     graces,
     interactions,
     interleave,
@@ -38,10 +42,29 @@ class Live:
     settled: list = field(default_factory=list)
     tasks: list = field(default_factory=list)
     late_reasons: set = field(default_factory=set)
+    forgotten: list = field(default_factory=list)
+    counted: list = field(default_factory=list)
 
     @property
     def as_of_ms(self):
         return min(task.settled_ms for task in self.tasks)
+
+
+def o_key(outcome):
+    return key_of(outcome.tenant_id, outcome.conversation_id)
+
+
+def home_of(outcome):
+    return target_of(o_key(outcome), PARTITIONS)
+
+
+def nameless_laws_of(outcomes):
+    """What the bins may know, whoever it was."""
+    laws = [law_of(o) for o in outcomes]
+    return Counter(
+        tuple(sorted((k, str(v)) for k, v in law.items() if k not in ("id", "conversation_id")))
+        for law in laws
+    )
 
 
 def rows_of(outcomes, as_of_ms):
@@ -59,6 +82,7 @@ def lived(draw):
     left, right = draw(logs(actions())), draw(logs(interactions()))
     merged = interleave(draw, left, right)
     jumps = draw(st.dictionaries(st.integers(0, 28), st.integers(-2, 16), max_size=3))
+    forgets = draw(forgets_at) if draw(st.booleans()) else {}
     cuts, poison = draw(st.sets(st.integers(0, 28))), draw(st.sets(st.integers(0, 28), max_size=2))
     grace_ms = draw(graces)
     tasks = [OutcomeResolver(n, POLICY, grace_ms) for n in range(PARTITIONS)]
@@ -75,6 +99,8 @@ def lived(draw):
         if index in jumps:
             until_ms = START + jumps[index] * HOUR
             live.tasks[number].times.on_clock(until_ms, START)
+        if index in forgets:
+            _forget(live, index, *forgets[index])
         if index in cuts:
             _finish(live, number)
     for number in range(PARTITIONS):
@@ -84,8 +110,33 @@ def lived(draw):
     return live
 
 
+def _forget(live, index, tenant_id, conversation_id):
+    forget = Forget(
+        kind="forget", event_id=f"f{index}", tenant_id=tenant_id, conversation_id=conversation_id
+    )
+    home = target_of(key_of(tenant_id, conversation_id or ""), PARTITIONS)
+    for number in range(PARTITIONS) if conversation_id is None else (home,):
+        offsets = {
+            topic: max([r.offset for r, _ in live.sources[topic, number] if r.offset < 1_000],
+                       default=-1) + 1
+            for topic in live.grace_ms
+        }  # fmt: skip
+        live.tasks[number].forget(forget, offsets)
+
+
 def _finish(live, number):
     step = live.tasks[number].finish()
+    for forgetting in step.forgotten:
+        entry = forgetting.record
+        live.forgotten.append(entry)
+        is_meant = meaning_of(entry.tenant_id, entry.conversation_id)
+        gone = [o for o in live.settled if is_meant(o_key(o)) and home_of(o) == number]
+        live.settled = [o for o in live.settled if o not in gone]
+        live.counted += gone + forgetting.settled
+        if entry.conversation_id is None:
+            live.counted = [
+                o for o in live.counted if o.tenant_id != entry.tenant_id or home_of(o) != number
+            ]
     live.settled += [o for o in step.outcomes if o.is_settled]
     for late in step.late:
         live.ledger[late.topic, number][late.offset] = True
@@ -98,7 +149,10 @@ def _finish(live, number):
 def replayed(draw, live, numbers, targets, as_of_ms):
     """The sources of some partitions in pieces of any size, in any order."""
     sources = [(topic, number) for topic in live.grace_ms for number in numbers]
-    replay = Replay(POLICY, live.grace_ms, sources, live.ledger, targets=targets)
+    replay = Replay(
+        POLICY, live.grace_ms, sources, live.ledger, targets=targets,
+        forgotten=Forgettings(live.forgotten),
+    )  # fmt: skip
     left = {source: list(live.sources[source]) for source in sources}
     settled = []
     while any(left.values()):
@@ -112,7 +166,7 @@ def replayed(draw, live, numbers, targets, as_of_ms):
     return settled, replay
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200))
 @given(st.data(), lived(), st.sampled_from([1, 2, 7]))
 def test_what_settles_by_the_as_of_is_what_live_has_settled_in_any_number_of_targets(
     data, live, targets
@@ -122,12 +176,15 @@ def test_what_settles_by_the_as_of_is_what_live_has_settled_in_any_number_of_tar
     settled, replay = replayed(data.draw, live, range(PARTITIONS), targets, as_of_ms)
 
     assert rows_of(settled, as_of_ms) == rows_of(live.settled, as_of_ms)
+    assert nameless_laws_of(replay.counted) == nameless_laws_of(
+        o for o in live.counted if o.settled_at_ms <= as_of_ms
+    )
     assert len({o.id for o in settled}) == len(settled), "settled twice"
     refused = sum(n for t in replay.targets for (_, name), n in t.counts.items() if name == "dead")
     assert refused == 0, "the ledger has refused it already"
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150))
 @given(st.data(), lived())
 def test_partition_by_partition_as_each_task_stands_everything_is_as_live_has_it(data, live):
     settled, still_open = [], []
@@ -143,7 +200,7 @@ def test_partition_by_partition_as_each_task_stands_everything_is_as_live_has_it
     )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100))
 @given(st.data(), logs(actions()), logs(interactions()), st.sampled_from([1, 2, 7]))
 def test_on_time_nothing_is_late_whatever_the_order(data, left, right, targets):
     """As the slow law has it where the same records come in the order of their times."""
@@ -164,7 +221,7 @@ def test_on_time_nothing_is_late_whatever_the_order(data, left, right, targets):
     } == {name: outcome["status"] for name, outcome in expected.items()}
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100))
 @given(st.data(), lived())
 def test_a_tenants_replay_settles_that_tenants_rows_and_no_others(data, live):
     tenants = sorted({o.tenant_id for o in live.settled})
@@ -172,7 +229,10 @@ def test_a_tenants_replay_settles_that_tenants_rows_and_no_others(data, live):
         return
     wanted = frozenset(data.draw(st.sets(st.sampled_from(tenants), min_size=1)))
     sources = [(topic, number) for topic in live.grace_ms for number in range(PARTITIONS)]
-    replay = Replay(POLICY, live.grace_ms, sources, live.ledger, tenants=wanted)
+    replay = Replay(
+        POLICY, live.grace_ms, sources, live.ledger, tenants=wanted,
+        forgotten=Forgettings(live.forgotten),
+    )  # fmt: skip
     for source in sources:
         pairs = live.sources[source]
         replay.take(source, [r for r, _ in pairs], [d for _, d in pairs])

@@ -8,13 +8,23 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from jsonschema import validators
 
-from agents_topics.codec import Decoded, Decoder, decode_clock
-from agents_topics.events import Action, Clock, Feedback, Interaction
+from agents_topics.codec import Decoded, Decoder, Malformed, decode_control
+from agents_topics.events import (
+    Action,
+    Clock,
+    CloseAlarm,
+    Feedback,
+    Forget,
+    Interaction,
+    ThresholdOverride,
+)
 from agents_topics.examples import EXAMPLES
 from agents_topics.identifiers import key_of
 from agents_topics.schemas import INPUTS, UNSAID, schema_of
+from tests.hunt import examples
 
 DECODERS = {event_type: Decoder(event_type) for event_type in (Action, Interaction, Feedback)}
+CONTROLS = (Clock, ThresholdOverride, CloseAlarm, Forget)
 UNSAID_REASONS = {"time", "metadata"}
 """What the decoder finds and no schema can say: see `UNSAID`."""
 
@@ -47,7 +57,8 @@ odd = st.one_of(
             "", "x" * 20, "x" * 21, "x" * 50, "x" * 51, "x" * 100, "x" * 101, "é" * 255, "é" * 256,
             "x" * 1000, "x" * 1001, "a\0b", "c\n", "\x7f", "\x85", TENANT, TENANT.upper(),
             f"{TENANT}\n", "positive", "closed_won", "dashboard", "inline", "human_label", "rep",
-            "clock", "2026-01-05T00:00:00Z", "2026-01-05T00:00:00Z\n", "2026-01-05t00:00:00Z",
+            "clock", "set", "release",
+            "2026-01-05T00:00:00Z", "2026-01-05T00:00:00Z\n", "2026-01-05t00:00:00Z",
             "2026-01-05T00:00:00.1234567890Z", "2026-01-05T00:00:00+05:60", 1.0, 1e12, 1.1e12,
             2**31 - 1, 2**31, 1e300, {}, [], {"score": 1}, {"score": 1.5}, {"score": True},
             {"score": "1"}, {"score": None}, {"reviewer": ""}, {"reviewer": "x" * 101},
@@ -71,15 +82,15 @@ def documents(draw):
 def reason_of(event_type, document):
     """Why the decoder refuses a document; None where it does not."""
     value = json.dumps(document).encode()
-    if event_type is Clock:
-        found = decode_clock(value)
-        return None if isinstance(found, Clock) else found.reason
+    if event_type in CONTROLS:
+        found = decode_control(value)
+        return found.reason if isinstance(found, Malformed) else None
     key = key_of(str(document.get("tenant_id")), str(document.get("conversation_id")))
     found = DECODERS[event_type].decode(key.encode(), value)
     return None if isinstance(found, Decoded) else found.reason
 
 
-@settings(max_examples=800, deadline=None)
+@settings(max_examples=examples(800))
 @given(documents())
 @example((Clock, EXAMPLES[Clock]["full"] | {"event_id": "\0"}))
 def test_a_document_keeps_the_schema_where_the_decoder_takes_it(drawn):

@@ -3,19 +3,22 @@
 Each problem is a sentence; none means that the run was exact.
 """
 
-import asyncio
 import json
 from collections import Counter, defaultdict
 from datetime import UTC, datetime
 
+from agents_topics.policy_file import parse_policy
 from agents_topics.roster import CALIBRATOR, RESOLVER
+from tests.simulation.judge_streams import stream_problems
 from tests.simulation.workload import ACTIONS, CONTROL, INTERACTIONS, PARTITIONS
 from trueup.audit import audit_logs
+from trueup.audit.bins import BIN_SQL
+from trueup.audit.comparing import OUTCOME_SQL
 from trueup.audit.reading import Log
 
 FATES = ("admitted", "ignored", "duplicate", "late", "dead")
 AUDITED = (
-    ACTIONS, INTERACTIONS, CONTROL, "late-events", "dead-letters", "outcomes",
+    ACTIONS, INTERACTIONS, CONTROL, "late-events", "dead-letters", "outcomes", "forgotten",
     "outcome-resolver-changelog", "calibrator-changelog",
 )  # fmt: skip
 SUMS = ("n", "sp", "spp", "sy", "spy", "excluded_n", "excluded_sp", "excluded_spp")
@@ -26,11 +29,14 @@ def judge(world):
     problems = list(world.problems)
     problems += [str(context.get("exception", context)) for context in world.loop.problems]
     problems += _outcome_problems(world)
+    problems += _forgotten_problems(world)
     problems += _fate_problems(world)
     problems += _letter_problems(world)
     problems += _store_problems(world)
     problems += _offset_problems(world)
     problems += _calibration_problems(world)
+    if not problems:
+        problems += stream_problems(world)
     if not problems or all("drained" not in problem for problem in problems):
         problems += map(str, audited(world).differences)
     return problems
@@ -42,15 +48,21 @@ def _values(world, topic):
     return [json.loads(record.value) for log in logs for record in log.read(0)[0]]
 
 
+def _key_of(outcome):
+    return f"{outcome['tenant_id']}/{outcome['conversation_id']}"
+
+
 def _name_of(outcome):
-    key = f"{outcome['tenant_id']}/{outcome['conversation_id']}"
-    return key, outcome["action_id"], outcome["outcome_type"]
+    return _key_of(outcome), outcome["action_id"], outcome["outcome_type"]
 
 
 def _outcome_problems(world):
     """Each outcome has settled once, as its story has it, and is never said again."""
     truth, found = world.plan.workload.truth, {}
     for outcome in _values(world, "outcomes"):
+        if "forget_id" in outcome:
+            found = {name: one for name, one in found.items() if name[0] != _key_of(outcome)}
+            continue
         name = _name_of(outcome)
         if name in found:
             yield f"{name}: said again after it had settled"
@@ -64,6 +76,15 @@ def _outcome_problems(world):
         for fact in ("status", "decided_by", "score", "is_lead"):
             if outcome[fact] != getattr(expected, fact):
                 yield f"{name}: {fact} {outcome[fact]!r}, expected {getattr(expected, fact)!r}"
+
+
+def _forgotten_problems(world):
+    """Each forgetting is recorded and told to readers once."""
+    due = Counter(world.plan.workload.forgotten.keys())
+    for topic in ("forgotten", "outcomes"):
+        found = Counter(_key_of(one) for one in _values(world, topic) if "forget_id" in one)
+        if found != due:
+            yield f"{topic}: forgotten are {dict(found)}, expected {dict(due)}"
 
 
 def _claims(world):
@@ -148,6 +169,8 @@ def _calibration_problems(world):
     """A bin's updates go on in the order of settling; the last ones add up to the settled ones."""
     last, entered = {}, Counter()
     for update in _values(world, "calibration-updates"):
+        if "kind" in update:
+            continue
         name = (update["tenant_id"], update["action_type"], update["bin_index"])
         name += (update["outcome_type"], update["confidence_source"])
         before = last.get(name)
@@ -161,8 +184,17 @@ def _calibration_problems(world):
     types = ("reply", "answer")
     truth = world.plan.workload.truth
     due = Counter(one.status for (_, _, type_), one in truth.items() if type_ in types)
+    due.update(_counted_of_forgotten(world))
     if entered != due:
         yield f"in bins are {dict(entered)}, expected {dict(due)}"
+
+
+def _counted_of_forgotten(world):
+    """The statuses of what had settled when it was forgotten: that depends on the pace."""
+    for entry in _values(world, "forgotten"):
+        known = world.plan.workload.forgotten.get(_key_of(entry))
+        if known and known[1] <= entry["settled_until_ms"]:
+            yield known[0]
 
 
 def _count(update):
@@ -172,14 +204,9 @@ def _count(update):
 def audited(world):
     """The product's own audit, over the logs and the store."""
     logs = {topic: {p: _log_of(world, topic, p) for p in range(PARTITIONS)} for topic in AUDITED}
-
-    async def fetch_rows(sql):
-        if "outcome_records" in sql:
-            return _outcome_rows(world)
-        return _bin_rows(world) if "calibration_stream_bins" in sql else []  # no story has a label
-
-    audit = audit_logs(logs, world.policy, fetch_rows, world.grace_ms, world.idle_after_ms)
-    return asyncio.run(audit)
+    # No story has a label, nor a promotion.
+    rows = defaultdict(list, {OUTCOME_SQL: _outcome_rows(world), BIN_SQL: _bin_rows(world)})
+    return audit_logs(logs, world.policy, rows, parse_policy, world.grace_ms, world.idle_after_ms)
 
 
 def _log_of(world, topic, partition):
@@ -192,11 +219,25 @@ def _last_stored(world, topic, key_of):
     return {key_of(value): value for value in stored}.values()
 
 
+def _left_in_store(world):
+    """The last of each outcome that nothing after it has forgotten."""
+    left = {}
+    for one in world.sink.stored:
+        if one.topic != "outcomes":
+            continue
+        value = json.loads(one.value)
+        if "forget_id" in value:
+            left = {name: held for name, held in left.items() if name[0] != _key_of(value)}
+        else:
+            left[_name_of(value)] = value
+    return left.values()
+
+
 def _outcome_rows(world):
     """The rows that the audit asks of `outcome_records`."""
     times = ("created_at", "window_expires_at", "settled_at", "resolved_at")
     rows = []
-    for outcome in _last_stored(world, "outcomes", _name_of):
+    for outcome in _left_in_store(world):
         if outcome["is_settled"]:
             told = {"outcome_status": outcome["status"], "outcome_score": outcome["score"]}
             told["lineage"] = 0
@@ -210,12 +251,13 @@ def _bin_rows(world):
     names = ("tenant_id", "action_type", "outcome_type", "window_ms", "confidence_source",
              "bin_index")  # fmt: skip
     updates = _last_stored(
-        world, "calibration-updates", lambda update: tuple(update[name] for name in names)
+        world, "calibration-updates", lambda update: tuple(map(update.get, (*names, "kind")))
     )
     return [
         {name: update[name] for name in names}
         | {"record_set": record_set}
         | {name: str(update[record_set][name]) for name in SUMS}
         for update in updates
+        if "kind" not in update
         for record_set in ("all", "lead")
     ]

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
 
+from aiokafka.errors import KafkaConnectionError
 from msgspec import structs
 
 from agents_topics.roster import RESOLVER
@@ -75,6 +76,17 @@ class StateAdopted(ResolverWork):
         await StatefulWork.close(self, is_clean)
 
 
+class LostTakenForAborted(ResolverWork):
+    """A step whose commit was not answered is written once more, as if it could not stand."""
+
+    async def transact(self, outputs):
+        try:
+            return await super().transact(outputs)
+        except KafkaConnectionError:
+            await self._producer.open()
+            return await super().transact(outputs)
+
+
 class WaitingDropped(ResolverWork):
     """Interactions that wait for what they answer are not restored."""
 
@@ -121,6 +133,7 @@ PLANTS = {
     "forget the offsets in the transaction": _planted(OffsetsForgotten),
     "leave the group's offsets out of the transaction": _planted(OffsetsOutside),
     "adopt the state before the commit": _planted(StateAdopted),
+    "take a commit without an answer for aborted": _planted(LostTakenForAborted),
     "drop the waiting interactions": _planted(WaitingDropped),
     "count at the resolution": _planted(CountedAtResolution),
     "forget the late ledger": _planted(LateForgotten),

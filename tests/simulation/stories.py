@@ -158,6 +158,16 @@ def in_transactions(writer, phase, _):
     writer.settles(action, "positive", reply)
 
 
+def it_is_forgotten(writer, phase, _):
+    """Once all of its phase is sent; what comes after everything was applied is new."""
+    at = writer.at(phase, -5)
+    writer.action(phase, at)
+    writer.did(phase, writer.at(phase, 5), "reply")
+    writer.forget(phase + 1, "positive", at + 5 * HOUR)
+    if writer.has(phase + 2) and writer.has_jumped(phase + 2):
+        writer.settles(writer.action(phase + 2, writer.at(phase + 2)), "expired")
+
+
 KINDS = (
     nothing_answers, a_reply, a_reply_in_the_next_phase, the_earlier_one_comes_later,
     both_in_one_millisecond, a_person_knows_better, the_reply_comes_too_late, two_overlap,
@@ -188,5 +198,9 @@ def make_workload(random):
         last = min((jump for jump in jumps if jump > phase), default=phase_count) - 1
         kind(writer, phase, last)
         writer.story.name = f"{name} {kind.__name__}"
+        stories.append(writer.story)
+    for phase in range(phase_count - 1):
+        writer = Writer(random, f"f{phase}", random.randrange(PARTITIONS), phases, jumps)
+        it_is_forgotten(writer, phase, None)
         stories.append(writer.story)
     return Workload(phases, jumps, begins, stories)

@@ -46,6 +46,7 @@ def test_a_seed_is_exact(seed):
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(1800)
 def test_thousands_of_seeds_are_exact():
     seeds = [sys.executable, "-m", "tests.simulation", "--seeds", "5000"]
 

@@ -87,11 +87,15 @@ class Truth:
 
 @dataclass
 class Story:
-    """Records, and what comes of them: truth by (key, action_id, outcome type)."""
+    """Records, and what comes of them: truth by (key, action_id, outcome type).
+
+    `forgotten`: by key the (status, settle time) of what the bins have if it had settled by then.
+    """
 
     name: str
     records: list = field(default_factory=list)
     truth: dict = field(default_factory=dict)
+    forgotten: dict = field(default_factory=dict)
 
     def __str__(self):
         return "\n".join([f"story {self.name}", *(f"  {record}" for record in self.records)])
@@ -136,6 +140,10 @@ class Workload:
     def truth(self):
         return {name: truth for story in self._all for name, truth in story.truth.items()}
 
+    @property
+    def forgotten(self):
+        return {key: one for story in self._all for key, one in story.forgotten.items()}
+
 
 class Writer:
     """Writes one story: its events in its conversation, each with its fate."""
@@ -153,6 +161,17 @@ class Writer:
         """A time in a phase."""
         draw = self.random.uniform(-15, 15) if minutes is None else minutes
         return self._phases[phase] + int(draw * MINUTE)
+
+    def has(self, phase):
+        """Whether there is such a phase."""
+        return phase < len(self._phases)
+
+    def forget(self, phase, status, settled_at_ms):
+        """The conversation is forgotten; of a mail that had a status the bins may know."""
+        said = {"kind": "forget", "event_id": f"{self.story.name}.forget",
+                "tenant_id": self.tenant, "conversation_id": self.conversation}  # fmt: skip
+        self.send(CONTROL, phase, said)
+        self.story.forgotten[self.key] = (status, settled_at_ms)
 
     def has_jumped(self, phase):
         """Whether a clock record came before the phase."""

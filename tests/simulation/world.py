@@ -10,8 +10,9 @@ import structlog
 from agents_topics.events import to_timestamp
 from agents_topics.roster import CALIBRATOR, RESOLVER
 from sinks.memory import MemorySink
-from streams.changelog import PROGRESS_KEY, progress_of
+from streams.changelog import PROGRESS_KEY, decode, progress_of
 from streams.tasks import Tasks
+from tables.waiting_outcomes import Waiting
 from tests.simulation.clients import MemoryClients
 from tests.simulation.faults import Striking, make_faults
 from tests.simulation.group import Group
@@ -200,9 +201,10 @@ class World:
                     if log.open or self._unapplied(log, progress, topic.name):
                         return False
         promised = min(self._until(RESOLVER, p) for p in range(PARTITIONS))
-        return promised <= min(
-            min(self.progress(CALIBRATOR, p).promises.values()) for p in range(PARTITIONS)
-        ) and all(
+        heard = [min(self.progress(CALIBRATOR, p).promises.values()) for p in range(PARTITIONS)]
+        if promised > min(heard) or any(map(self._is_entering, range(PARTITIONS), heard)):
+            return False
+        return all(
             not log.read(self.sink.offsets.get(at, 0))[0]
             for at, log in self.kafka.logs.items()
             if at[0] in ("outcomes", "calibration-updates")
@@ -211,6 +213,15 @@ class World:
     def _unapplied(self, log, progress, topic):
         return progress is None or log.read(progress.offsets.get(topic, 0), 1)[0]
 
+    def _is_entering(self, partition, promised_ms):
+        """Whether a calibrator task holds an outcome whose turn has come."""
+        rows = {}
+        for record in self._committed(CALIBRATOR, partition):
+            if record.key.startswith(b"h/"):
+                rows.setdefault(record.key, record.value)
+        waiting = [Waiting(*decode(value)) for value in rows.values() if value]
+        return any(outcome.settled_at_ms <= promised_ms for outcome in waiting)
+
     def _until(self, row, partition):
         """What a resolver task has settled up to."""
         times = self.progress(row, partition).times
@@ -218,12 +229,18 @@ class World:
 
     def progress(self, row, partition):
         """The last progress that a task has committed; None where there is none."""
-        entries = self.kafka.log(row.changelog.name, partition)
-        for entry in reversed(entries.entries[: entries.stable_end]):
-            record = entry and entry.transaction.is_committed and entry.record
-            if record and record != "marker" and record.key == PROGRESS_KEY:
+        for record in self._committed(row, partition):
+            if record.key == PROGRESS_KEY:
                 return progress_of(record.value, row.name)
         return None
+
+    def _committed(self, row, partition):
+        """What a task has committed to its changelog, the last one first."""
+        log = self.kafka.log(row.changelog.name, partition)
+        for entry in reversed(log.entries[: log.stable_end]):
+            record = entry and entry.transaction.is_committed and entry.record
+            if record and record != "marker":
+                yield record
 
     def _states(self):
         """Of every worker's tasks, what they are at."""

@@ -145,9 +145,9 @@ def test_an_honest_ledger_has_no_difference_and_every_record_one_class():
     assert report.differences == []
     assert report.records == {
         ACTIONS: {"admitted": 2, "ignored": 0, "duplicates": 1, "late": 3, "dead letters": 10,
-                  "waiting": 0},
+                  "forgotten": 0, "waiting": 0},
         INTERACTIONS: {"admitted": 1, "ignored": 1, "duplicates": 1, "late": 1, "dead letters": 0,
-                       "waiting": 0},
+                       "forgotten": 0, "waiting": 0},
         "control": {"applied": 1},
     }  # fmt: skip
 
@@ -597,3 +597,16 @@ def test_a_count_of_the_workers_that_is_not_ours_is_named(member, name):
     it.counts[f"{INTERACTIONS}/{member}"] += 1
 
     assert named(it) == [(f"{INTERACTIONS}[0], {name}", "changelog")]
+
+
+@pytest.mark.parametrize(("is_rebuilt", "differences"), [(True, 0), (False, 1)])
+def test_what_was_noted_before_a_rebuild_is_no_claim_of_the_rebuilt_task(is_rebuilt, differences):
+    it = Ledger()
+    it.action("a1", START, BROKER)
+    it.pushed_ms[ACTIONS] = START + HOUR
+    it.note(NIGHT)
+    it.pushed_ms[ACTIONS] = START + HOUR // 2
+
+    it.note(NIGHT + 1, begins=1 if is_rebuilt else 0)
+
+    assert len(it.audit().differences) == differences

@@ -12,14 +12,21 @@ from agents_topics.label_rates import LabelCounts, LabelRate
 from agents_topics.policy_file import load_policy
 from tests.ledger import ACTIONS, HOME, HOUR, INTERACTIONS, START, TENANT, body_of, key_of
 from trueup.audit.bins import bins_of, bins_of_changelog, bins_of_rows, compare_bins
-from trueup.audit.comparing import compare_changelog, compare_rows, compare_topic
-from trueup.audit.contract import read_event
+from trueup.audit.comparing import (
+    compare_changelog,
+    compare_rows,
+    compare_topic,
+    outcomes_of_rows,
+)
+from trueup.audit.contract import Forget, read_event
+from trueup.audit.forgetting import Entry, Lives
 from trueup.audit.label_rates import (
     compare_rates,
     rates_of,
     rates_of_changelog,
     rates_of_rows,
 )
+from trueup.audit.promotions import Expected
 from trueup.audit.reading import Log
 from trueup.audit.report import AuditReport
 from trueup.audit.settling import settle
@@ -87,15 +94,16 @@ def rows_of(settled):
     ]
 
 
-def in_topic(events, settled):
-    report = AuditReport()
-    compare_topic(log_of(*(json.dumps(event).encode() for event in events)), settled, report)
+def in_topic(events, settled, forgotten=()):
+    report, lives = AuditReport(), Lives(forgotten)
+    log = log_of(*(json.dumps(event).encode() for event in events))
+    compare_topic(log, settled, lives, report)
     return report.differences
 
 
 def in_postgres(rows, settled):
     report = AuditReport()
-    compare_rows(rows, settled, report)
+    compare_rows(outcomes_of_rows(rows), Expected(dict(settled)), report)
     return report.differences
 
 
@@ -109,6 +117,21 @@ def test_what_is_settled_is_the_law():
     assert [name[1] for name in open_names] == ["a3"]
     assert in_topic(events_of(settled), settled) == []
     assert in_postgres(rows_of(settled), settled) == []
+
+
+def test_what_came_before_a_forgetting_is_not_compared_and_its_readers_must_be_told():
+    settled, _ = recomputed()
+    entry = Entry(0, Forget("f", TENANT, HOME), {ACTIONS: 3, INTERACTIONS: 1}, START)
+    told = {"forget_id": "f", "tenant_id": TENANT, "conversation_id": HOME}
+    events = events_of(settled)
+
+    assert in_topic([*events, told], {}, [entry]) == []
+    assert in_topic([*events, told, *events], settled, [entry]) == []
+    assert [found.found for found in in_topic([told, *events], {}, [entry])] == ["settled"] * 2
+    (untold, *_) = in_topic(events, settled, [entry])
+    assert (untold.what, untold.found) == ("forgetting f", "nothing")
+    (strange,) = in_topic([*events, told], settled)
+    assert strange.what == "forgetting f"
 
 
 @pytest.mark.parametrize("fact", [*FACTS, *(f"{fact}_ms" for fact in TIMES)])
@@ -196,17 +219,6 @@ def test_a_sum_of_a_bin_that_differs_is_named_wherever_it_is():
         assert differences(bins_of_rows(other_rows)) == 1
         assert differences(kept(other_log[0])) == 1
     assert differences(bins_of_rows(rows[1:])) == 1
-
-
-def test_an_outcome_that_was_promoted_is_not_held_to_the_live_rules():
-    settled, _ = recomputed()
-
-    def with_first(lineage):
-        first, *others = rows_of(settled)
-        return [first | {"lineage": lineage, "outcome_status": "negative"}, *others]
-
-    assert in_postgres(with_first(1), settled) == []
-    assert in_postgres(with_first(0), settled) != []
 
 
 def test_a_count_of_a_label_that_differs_is_named_wherever_it_is():

@@ -5,11 +5,11 @@ import random
 
 import pytest
 
-from agents_topics.codec import Decoded, Decoder, Malformed, decode_clock
+from agents_topics.codec import Decoded, Decoder, Malformed, decode_control
 from agents_topics.events import Action
 from streams.fast_decoder import FastDecoder
 from tests.wrapping import APICURIO, BINARY, CONFLUENT, STRUCTURED, enveloped
-from trueup.audit.contract import Broken, Event, read_clock, read_event
+from trueup.audit.contract import Broken, Event, read_control, read_event
 
 TENANT = "a47951f0-e4ec-5f4c-8d0b-bc4430f8fee5"
 KEY = f"{TENANT}/c1".encode()
@@ -212,11 +212,80 @@ def test_a_bad_clock_record_is_refused_with_its_reason(told, reason):
     clock = {"kind": "clock", "event_id": "c-1", "until": "2026-01-05T00:00:00Z"} | told
     value = json.dumps(clock).encode()
 
-    found = decode_clock(value)
+    found = decode_control(value)
 
     assert isinstance(found, Malformed)
     assert Broken(reason).is_told_as(found.reason), found
-    assert read_clock(value) == Broken(reason)
+    assert read_control(value) == Broken(reason)
+
+
+DECISION = {
+    "kind": "threshold",
+    "event_id": "d-1",
+    "tenant_id": TENANT,
+    "action_type": "send_email",
+    "reviewer": "ann",
+    "occurred_at": "2026-01-05T00:00:00Z",
+    "action": "set",
+    "value": 0.8,
+}
+
+
+@pytest.mark.parametrize("kind", ["threshold", "close_alarm"])
+def test_a_decision_is_one_to_decoder_and_audit(kind):
+    value = json.dumps(DECISION | {"kind": kind, "confidence_source": None}).encode()
+
+    assert decode_control(value).kind == kind
+    assert read_control(value) is None
+
+
+@pytest.mark.parametrize(
+    ("told", "reason"),
+    [
+        ({"tenant_id": "acme"}, FIELD),
+        ({"action_type": "x" * 51}, FIELD),
+        ({"reviewer": ""}, FIELD),
+        ({"action": "raise"}, FIELD),
+        ({"value": 1.1}, FIELD),
+        ({"confidence_source": "guess"}, FIELD),
+        ({"reviewer": "a\0"}, "nul"),
+        ({"outcome_type": "a\0"}, "nul"),
+        ({"value": None}, "rule"),
+        ({"action": "release"}, "rule"),
+        ({"occurred_at": "2026-02-30T00:00:00Z"}, "time"),
+    ],
+)
+def test_a_bad_decision_is_refused_with_its_reason(told, reason):
+    value = json.dumps(DECISION | told).encode()
+
+    found = decode_control(value)
+
+    assert isinstance(found, Malformed)
+    assert Broken(reason).is_told_as(found.reason), found
+    assert read_control(value) == Broken(reason)
+
+
+@pytest.mark.parametrize(
+    ("told", "reason"),
+    [
+        ({"event_id": "a\0b"}, "nul"),
+        ({"tenant_id": "acme"}, FIELD),
+        ({"tenant_id": None}, FIELD),
+        ({"conversation_id": ""}, FIELD),
+        ({"conversation_id": "a\nb"}, FIELD),
+        ({"conversation_id": 7}, FIELD),
+        ({"kind": ["forget"]}, FIELD),
+    ],
+)
+def test_a_bad_forget_record_is_refused_with_its_reason(told, reason):
+    forget = {"kind": "forget", "event_id": "f", "tenant_id": TENANT} | told
+    value = json.dumps(forget).encode()
+
+    found = decode_control(value)
+
+    assert isinstance(found, Malformed)
+    assert Broken(reason).is_told_as(found.reason), found
+    assert read_control(value) == Broken(reason)
 
 
 def test_one_byte_in_ten_at_random_stops_nobody():

@@ -1,5 +1,6 @@
 """Bins, scores and intervals against numpy and against published numbers."""
 
+import copy
 import csv
 from pathlib import Path
 
@@ -64,6 +65,22 @@ def test_sums_stay_exact_where_64_bits_end():
     sums.update(999_999, 1)
 
     assert sums.spp == 10**19 + 999_999**2
+
+
+def test_a_billion_records_have_the_scores_of_one_of_each_and_go_out_again_exactly():
+    few = bins_of([(0, 0), (1, 1), (999_999, 1), (1_000_000, 0), (550_001, 1), (549_999, 0)])
+    many = [copy.copy(one) for one in few]
+    for _ in range(28):
+        for one in many:
+            one.merge(copy.copy(one))
+
+    assert sum(one.n for one in many) == 6 * 2**28 > 10**9
+    assert brier_score(many) == brier_score(few)
+    assert expected_calibration_error(many) == expected_calibration_error(few)
+    before = copy.copy(many[9])
+    many[9].update(987_654, 1)
+    many[9].revert(987_654, 1)
+    assert many[9] == before
 
 
 def test_mce_looks_at_bins_with_twenty_records_only():

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from agents_topics.codec import decode_clock
+from agents_topics.codec import decode_control
 from agents_topics.connection import Connection
 from agents_topics.events import Clock
 from agents_topics.identifiers import tenant_id_of
@@ -438,7 +438,7 @@ async def test_a_clock_record_is_in_every_partition(connection: Connection) -> N
     records = await logged(connection, "control")
 
     assert [record.partition for record in records] == list(range(PARTITIONS))
-    clocks = [decode_clock(record.value) for record in records]
+    clocks = [decode_control(record.value) for record in records]
     assert all(isinstance(c, Clock) and c.until == "2026-03-10T00:00:00Z" for c in clocks)
 
 

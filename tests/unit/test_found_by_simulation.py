@@ -63,6 +63,7 @@ def tools(broker):
         partition_count=4,
         group="group",
         restores={},
+        restoring=asyncio.Lock(),
     )
 
 
@@ -105,7 +106,7 @@ async def test_a_worker_that_was_stopped_while_it_opened_does_not_call_its_succe
     broker.ends_at[SETTLED] = 7
 
     with pytest.raises(Busy, match="another worker has written to its changelog"):
-        await CalibratorWork(0, tools(broker)).open()
+        await CalibratorWork(0, tools(broker), load_policy(None)).open()
 
 
 class Taking:

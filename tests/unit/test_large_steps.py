@@ -3,6 +3,7 @@
 import asyncio
 from types import SimpleNamespace
 
+import pytest
 from aiokafka import ConsumerRecord
 
 from agents_topics.roster import CALIBRATOR
@@ -45,14 +46,20 @@ class SlowToWrite:
 
 
 class Consumer:
-    """Hands over all that follows a seek at once, a record a batch."""
+    """Hands over all that follows a seek at once, in batches of a size."""
 
     task = None
 
+    def __init__(self, batch_records):
+        self._batch_records = batch_records
+
     async def seek_task(self, topic, _, offset, epoch):
-        for at in range(offset, RECORDS):
-            record = ConsumerRecord(topic, 0, at, 0, 1, None, b"", None, 0, 0, ())
-            batch = SimpleNamespace(records=[record], begin=at, epoch=epoch)
+        for at in range(offset, RECORDS, self._batch_records):
+            offsets = range(at, min(at + self._batch_records, RECORDS))
+            records = [
+                ConsumerRecord(topic, 0, o, 0, 1, None, b"", None, 0, 0, ()) for o in offsets
+            ]
+            batch = SimpleNamespace(records=records, begin=at, epoch=epoch)
             asyncio.get_running_loop().call_soon(self.task.accept, topic, batch)
 
     async def position_of(self, *_):
@@ -61,8 +68,9 @@ class Consumer:
     def resume_partitions(self, _): ...
 
 
-def test_a_step_whose_transaction_is_not_written_in_time_is_taken_in_smaller_ones():
-    consumer, work = Consumer(), SlowToWrite()
+@pytest.mark.parametrize("batch_records", [1, 7, RECORDS])
+def test_a_step_whose_transaction_is_not_written_in_time_is_taken_in_smaller_ones(batch_records):
+    consumer, work = Consumer(batch_records), SlowToWrite()
 
     async def run():
         names = {SETTLED: SETTLED}

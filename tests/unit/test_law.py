@@ -4,11 +4,13 @@
 each rule means.
 """
 
+from datetime import UTC, datetime
+
 import pytest
 
 from agents_topics.policy_file import parse_policy
 from tables.outcome_resolver import HELD_PER_CONVERSATION_MAX
-from tests.resolver_task import ACTIONS, HOUR, INTERACTIONS, START, Task, action, stage
+from tests.resolver_task import ACTIONS, HOUR, INTERACTIONS, START, Task, action, law_of, stage
 
 RULE = """
 [[version]]
@@ -266,6 +268,24 @@ def test_step_1_what_is_ahead_of_the_brokers_clock_is_refused_and_moves_no_time(
     assert [one.reason for one in step.refused] == ["future"]
     assert task.resolver.times.topics[ACTIONS].log_ms == START + HOUR
     assert task.resolver.counts[ACTIONS, "admitted"] == 1
+
+
+@pytest.mark.parametrize(
+    ("year", "fate"), [(1970, "late"), (9999, "future")], ids=["long ago", "far ahead"]
+)
+def test_a_producer_whose_clock_is_wrong_moves_nobody_elses_windows(year, fate):
+    hours = (datetime(year, 1, 2, tzinfo=UTC).timestamp() * 1000 - START) / HOUR
+    others = [send(0, action_id="a"), did(1, "reply"), send(2, conversation_id="d")]
+    wrong = [send(hours, event_id="w", conversation_id="e"), did(hours, "reply", event_id="v")]
+    alone, beside = task_with(), task_with()
+
+    alone.step(*others)
+    step = beside.step(*others, *wrong)
+
+    found = [one.reason for one in step.refused] + ["late" for _ in step.late]
+    assert found == [fate, fate]
+    assert beside.resolver.times.topics == alone.resolver.times.topics
+    assert [law_of(o) for o in beside.settle()] == [law_of(o) for o in alone.settle()]
 
 
 def test_step_2_late_is_what_lies_a_grace_behind_its_own_topic_alone():

@@ -106,9 +106,9 @@ def test_no_command_asks_for_what_it_is_not_named_for(command: str) -> None:
 
     assert all(right.name.startswith("live-") for right in rights)
     assert len(set(rights)) == len(rights)
-    makes = {"topics-create", "doctor-kafka", "demo", "reset"}
+    makes = {"topics-create", "doctor-kafka", "demo", "reset", "rebuild", "repartitioned"}
     assert any(right.operation == "Create" for right in rights) == (command in makes)
-    reads_only = {"status", "audit", "doctor", "topics-check", "replay"}
+    reads_only = {"status", "audit", "doctor", "topics-check", "replay", "repartition"}
     assert command not in reads_only or not any(right.operation == "Write" for right in rights)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields
+from dataclasses import asdict, fields
 
 import msgspec
 import pytest
@@ -12,23 +12,52 @@ from agents_topics.events import Outcome
 from sinks.contract import OffsetMoved, SinkBusy
 from sinks.memory import MemorySink, Stored
 from sinks.postgres import statements
+from sinks.postgres.calibration_records import family_of, last_told
 from sinks.postgres.migrate import print_sql
-from sinks.postgres.rows import OUTCOME_COLUMNS, display_bin_id, last_outcomes, outcome_row
+from sinks.postgres.outcome_rows import OUTCOME_COLUMNS, last_outcomes, outcome_row
 from sinks.postgres.schema import (
+    CalibrationAlarmModel,
     CalibrationBinModel,
+    CalibrationCorrectionModel,
+    CalibrationDayCorrectionModel,
+    CalibrationDayModel,
+    CalibrationDelayCorrectionModel,
+    CalibrationDelayModel,
+    CalibrationLabelCorrectionModel,
     CalibrationLabelRateModel,
+    CalibrationMapModel,
+    CalibrationSegmentCorrectionModel,
+    CalibrationSegmentModel,
     CalibrationStreamBinModel,
+    CalibrationStreamModel,
     OutcomeRecordModel,
     SinkOffsetModel,
     TenantBase,
+    ThresholdAdjustmentModel,
     table_of,
 )
+from sinks.postgres.sum_rows import display_bin_id
+from tests.told import every_kind
 
 WRITTEN = (
     (statements.OUTCOMES, OutcomeRecordModel),
     (statements.STREAM_BINS, CalibrationStreamBinModel),
     (statements.LABEL_RATES, CalibrationLabelRateModel),
+    (statements.DAYS, CalibrationDayModel),
+    (statements.SEGMENTS, CalibrationSegmentModel),
+    (statements.DELAYS, CalibrationDelayModel),
+    (statements.STREAMS, CalibrationStreamModel),
+    (statements.ALARMS, CalibrationAlarmModel),
+    (statements.ADJUSTMENTS, ThresholdAdjustmentModel),
+    (statements.MAPS, CalibrationMapModel),
 )
+CORRECTED = {
+    "calibration_corrections": CalibrationCorrectionModel,
+    "calibration_label_corrections": CalibrationLabelCorrectionModel,
+    "calibration_day_corrections": CalibrationDayCorrectionModel,
+    "calibration_segment_corrections": CalibrationSegmentCorrectionModel,
+    "calibration_delay_corrections": CalibrationDelayCorrectionModel,
+}
 TENANT = "a47951f0-e4ec-5f4c-8d0b-bc4430f8fee5"
 
 
@@ -73,6 +102,44 @@ def test_the_rows_of_calibration_are_in_the_schemas_order(
     staged: statements.Staged, model: type[TenantBase]
 ) -> None:
     assert staged.columns == tuple(table_of(model).columns.keys())
+
+
+def test_a_record_is_told_by_its_kind_whatever_its_texts_look_like() -> None:
+    for table, one in every_kind(TENANT).items():
+        for value in (msgspec.json.encode(one), json.dumps(asdict(one)).encode()):
+            family = family_of(value)
+
+            assert family.staged.table == table
+            assert family.decode(value) == one
+
+
+def test_of_several_records_of_a_key_the_last_is_written() -> None:
+    one, other = every_kind(TENANT, 1), every_kind(TENANT, 2)
+    log = [msgspec.json.encode(told) for told in (*one.values(), *other.values())]
+
+    assert last_told(enumerate(log)) == {
+        table: [(len(one) + place, told)] for place, (table, told) in enumerate(other.items())
+    }
+
+
+def test_everything_of_calibration_is_written() -> None:
+    assert {staged.table for staged in statements.CALIBRATION} == {
+        staged.table for staged, _ in WRITTEN[1:]
+    }
+
+
+@pytest.mark.parametrize(
+    "staged", [s for s in statements.CALIBRATION if s.corrections], ids=lambda s: s.table
+)
+def test_corrections_have_a_corrected_tables_key_and_its_sums(staged: statements.Staged) -> None:
+    assert staged.corrections is not None
+    table = table_of(CORRECTED[staged.corrections.table])
+
+    assert table.name == staged.corrections.table
+    assert tuple(table.primary_key.columns.keys()) == staged.keys
+    assert sorted(set(table.columns.keys()) - set(staged.keys)) == sorted(
+        {*staged.corrections.sums, *staged.corrections.lists}
+    )
 
 
 def test_the_statements_that_are_written_out_name_what_the_schema_has() -> None:

@@ -10,15 +10,16 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from sinks.prometheus import metrics
-from sinks.prometheus.collector import ACTION_TYPES_MAX, render
+from sinks.prometheus.collector import ACTION_TYPES_MAX, TENANTS_MAX, render
 
 DASHBOARD = Path(__file__).parents[2] / "docker" / "grafana" / "dashboards" / "trueup.json"
 UNIT = 1_000_000
 
 
-def bin_row(action_type, index, records):
+def bin_row(action_type, index, records, tenant="t"):
     """A bin of (confidence in millionths, outcome) pairs as the status page has it."""
     return {
+        "tenant_id": tenant,
         "action_type": action_type,
         "bin": index,
         "n": len(records),
@@ -53,7 +54,12 @@ def snapshot(bins=(), counts=None, delays=None):
                 "label_delays": delays or {},
                 "lag": {"agent-actions": 9},
             },
-            {**task, "agent": "calibrator", "state": "opening", "bins": list(bins)},
+            {
+                **task,
+                "agent": "calibrator",
+                "state": "opening",
+                "bins": list(bins),
+            },
             {**task, "agent": "publisher"},
         ],
     }
@@ -163,6 +169,34 @@ def test_action_types_beyond_the_cap_are_summed_under_other():
     assert len(records) == ACTION_TYPES_MAX + 1
     assert records["other"] == 30
     assert by_type(found, "trueup_label_delay_seconds_count")["other"] == 30 * 6
+
+
+def test_tenants_beyond_the_cap_are_summed_under_other():
+    names = [f"tenant-{number:03d}" for number in range(TENANTS_MAX + 7)]
+    bins = [bin_row("send_email", 0, [(1, 1)], name) for name in names]
+    found = samples(render(snapshot(bins)))["trueup_calibration_bin_records"]
+
+    of_tenant = {dict(labels)["tenant"]: value for labels, value in found.items()}
+    assert len(of_tenant) == TENANTS_MAX + 1
+    assert of_tenant["other"] == 7
+
+
+def test_streams_are_told_by_action_type_over_all_tenants():
+    streams = [
+        {"action_type": name, "log_evidence_nanos": e, "is_alarm": e > 3e9, "threshold": t}
+        for name, e, t in (
+            ("send_email", 4_000_000_000, 800_000),
+            ("send_email", -1_000_000_000, 700_000),
+            ("qualify", 0, 650_000),
+        )
+    ]
+    told = snapshot()
+    told["tasks"][1]["streams"] = streams
+    found = samples(render(told))
+
+    assert by_type(found, "trueup_calibration_log_evidence") == {"send_email": 4, "qualify": 0}
+    assert by_type(found, "trueup_calibration_alarm") == {"send_email": 1, "qualify": 0}
+    assert by_type(found, "trueup_threshold") == {"send_email": 0.75, "qualify": 0.65}
 
 
 def test_the_dashboard_asks_for_metrics_that_exist():

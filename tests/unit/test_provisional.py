@@ -12,6 +12,7 @@ from tables.delay_curve import BUCKET_COUNT, DelayCurve, age_bucket
 from tables.forecast import Waiting, forecast, past_coverage
 from tables.provisional import Cohort, delay_check, provisional_rate, rate_given_signal
 from tables.recalibration import recalibration
+from tests.hunt import examples
 from tests.real_data import ten_bins
 
 WINDOW_MS = 48_000
@@ -27,7 +28,7 @@ cohorts = st.lists(
 # --- the delays --------------------------------------------------------------------------------
 
 
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 @given(st.lists(st.integers(0, WINDOW_MS - 1), min_size=100, max_size=130))
 def test_the_curve_is_the_share_of_delays_that_an_age_has_seen(delays_ms):
     curve = DelayCurve()
@@ -150,7 +151,7 @@ waiting = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60))
 @given(waiting, st.integers(0, 200), st.integers(0, 200))
 def test_a_forecast_is_bayes_rule_and_its_error_the_maps(some, failed, succeeded):
     fitted = recalibration(ten_bins([(640_000, 0)] * failed + [(640_000, 1)] * succeeded))

@@ -12,8 +12,17 @@ import msgspec
 import pytest
 
 from agents_topics.__main__ import PAGE, files_of
-from agents_topics.codec import Decoded, Decoder, decode_clock
-from agents_topics.events import Action, Clock, Interaction, Outcome, Promise
+from agents_topics.codec import Decoded, Decoder, decode_control
+from agents_topics.events import (
+    Action,
+    Clock,
+    CloseAlarm,
+    Forget,
+    Interaction,
+    Outcome,
+    Promise,
+    ThresholdOverride,
+)
 from agents_topics.examples import EXAMPLES
 from agents_topics.identifiers import key_of
 from agents_topics.policy_file import load_policy
@@ -68,8 +77,8 @@ def test_every_example_is_what_it_shows(event_type):
         value = json.dumps(example).encode()
 
         assert errors_of(event_type, example) == []
-        if event_type is Clock:
-            assert isinstance(decode_clock(value), Clock)
+        if event_type in (Clock, ThresholdOverride, CloseAlarm, Forget):
+            assert isinstance(decode_control(value), event_type)
         elif event_type in INPUTS:
             key = key_of(example["tenant_id"], example["conversation_id"]).encode()
             assert isinstance(Decoder(event_type).decode(key, value), Decoded)
@@ -107,13 +116,14 @@ def test_what_the_core_writes_keeps_the_schemas_of_outputs():
     key = key_of(action["tenant_id"], action["conversation_id"]).encode()
     resolver.admit(ACTIONS, [Record], [Decoder(Action).decode(key, json.dumps(action).encode())])
     steps.append(resolver.finish())
-    calibrator = Calibrator(1)
+    calibrator = Calibrator(1, load_policy(None))
     written = [outcome for step in steps for outcome in step.outcomes]
     for outcome in written:
         if outcome.is_settled:
             calibrator.on_settled(outcome)
     promise = Promise(source=0, until_ms=resolver.settled_ms)
     calibrator.on_promise(promise)
+    calibrator.enter()
     updates = [update for _, update in calibrator.finish().updates]
     late = [entry for step in steps for entry in step.late]
 

@@ -15,6 +15,7 @@ from tables.evidence import Evidence
 from tables.evidence_increments import increments
 from tables.recalibration import recalibration
 from tables.verdict import verdict
+from tests.hunt import examples
 from tests.real_data import games, ten_bins
 
 FAR = ((56_021, 0), (100_094, 100_000))
@@ -48,7 +49,7 @@ def against(bins):
     return value
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25))
 @given(some_bins())
 @example([Sums() for _ in range(10)])
 @example([Sums(n=100_000, sp=100_000 * k * 100_000, sy=50_000) for k in range(10)])
@@ -64,7 +65,7 @@ def test_no_other_map_is_more_probable(bins):
     assert value((found.a, log(found.b))) <= best + max(1e-6, 1e-8 * abs(best))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40))
 @given(some_bins(), st.sampled_from((0.3, 0.5, 0.7, 0.9)))
 def test_the_thresholds_error_is_that_of_the_posteriors_curvature(bins, target):
     found = recalibration(bins)

@@ -5,9 +5,10 @@ from types import SimpleNamespace
 import pytest
 
 from agents_topics.connection import Connection
+from agents_topics.policy_file import load_policy
 from agents_topics.topics import TOPICS
 from streams.calibrate import CalibratorWork
-from streams.changelog import StateProblem
+from streams.changelog import FORMAT, Progress, StateProblem, encode, progress_of
 from streams.clients import KafkaClients
 from streams.task import Busy
 from streams.transactions import RECORDS_MAX, TaskProducer
@@ -62,11 +63,21 @@ async def test_offsets_outside_their_log_are_refused(applied, start, end, told):
 
 async def test_a_partition_that_was_added_is_refused():
     with pytest.raises(StateProblem, match="TRUEUP_PARTITIONS is 4: partitions were added"):
-        await CalibratorWork(4, tools()).open()
+        await CalibratorWork(4, tools(), load_policy(None)).open()
+
+
+def test_a_state_of_another_format_is_refused_with_what_makes_it_again():
+    written = encode(Progress(format=FORMAT + 1))
+
+    with pytest.raises(
+        StateProblem, match=f"has format {FORMAT + 1}.*`trueup rebuild --yes`"
+    ) as it:
+        progress_of(written, "task")
+    assert it.value.is_lost
 
 
 async def test_a_producer_is_renewed_before_its_sequence_numbers_end():
-    work = CalibratorWork(0, tools())
+    work = CalibratorWork(0, tools(), load_policy(None))
     work._producer = TaskProducer(KafkaClients(Connection(bootstrap="127.0.0.1:1")), "t", "g")
     work._producer._records = RECORDS_MAX + 1
 

@@ -42,6 +42,19 @@ def test_a_copy_is_a_copy_of_what_an_earlier_release_has_remembered(name, told):
         assert fingerprint(decoder.decode(key, value).event) == told
 
 
+def test_what_is_due_before_its_step_ends_is_forgotten_at_once_and_never_logged():
+    ids, changes = RememberedIds("agent-actions", HOUR), {}
+    for number in range(10):
+        ids.add(("k", f"a{number}"), START + number * HOUR, event_of({}))
+
+    ids.forget_new(START + 9 * HOUR)
+    held = [event_id for _, event_id in ids.new]
+    ids.finish(START + 9 * HOUR, changes)
+
+    assert held == ["a8", "a9"]
+    assert [seen for rows in changes.values() for seen, _, _ in rows] == [("k", "a8"), ("k", "a9")]
+
+
 def test_a_label_in_the_metadata_is_another_body():
     inside, outside = event_of({"confidence_label": None}), event_of({})
 

@@ -1,22 +1,17 @@
 """The replay's hard cases, each told in a small story. `tests/property` has the random ones."""
 
-import json
-
-from agents_topics.events import to_timestamp
-from agents_topics.identifiers import key_of
 from agents_topics.policy_file import load_policy
 from tables.replay import Replay
 from tables.stream_times import NEVER_MS
 from tests.resolver_task import (
     ACTIONS,
-    DECODE,
     GRACE,
     HOUR,
     INTERACTIONS,
     START,
-    TENANT,
     Record,
     Task,
+    decoded,
     law_of,
 )
 
@@ -29,15 +24,8 @@ def replay_of(*sources, ledger=None, **options):
 
 def record(topic, offset, hours, broker_ms=BROKER_MS, **fields):
     """A source's record, decoded."""
-    event = {
-        "event_id": f"{topic}-{offset}",
-        "tenant_id": TENANT,
-        "conversation_id": "c",
-        "occurred_at": to_timestamp(START + int(hours * HOUR)),
-        **fields,
-    }
-    key = key_of(event["tenant_id"], event["conversation_id"]).encode()
-    return Record(offset, broker_ms), DECODE[topic](key, json.dumps(event).encode())
+    told = {"event_id": f"{topic}-{offset}"} | fields
+    return Record(offset, broker_ms), decoded(topic, hours=hours, **told)
 
 
 def mail(offset, hours, **fields):

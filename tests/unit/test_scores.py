@@ -15,6 +15,7 @@ from tables.debiased_error import debiased_error
 from tables.rate_intervals import binomial_quantile, consistency_band, wilson_interval
 from tables.score_ends import brier_ends, error_ends, rate_ends
 from tables.scores import (
+    brier_contribution,
     brier_parts,
     brier_score,
     brier_skill,
@@ -23,6 +24,7 @@ from tables.scores import (
 )
 from tables.smooth_error import CELL_COUNT, SHOWN_MIN, ResidualGrid, smooth_error
 from tables.watched_interval import sentence_interval, watched_interval
+from tests.hunt import examples
 from tests.real_data import games, ten_bins
 
 confidences = st.integers(0, 1_000_000) | st.integers(0, 20).map(lambda k: k * 50_000)
@@ -108,6 +110,26 @@ def test_the_debiased_error_is_that_of_single_residuals(pairs):
     assert found.lone_share == sum(len(g) == 1 for g in by_bin(pairs)) / len(pairs)
 
 
+@given(records, st.lists(st.floats(1.0, 80.0), min_size=10, max_size=10) | st.none())
+def test_the_debiased_error_is_that_of_fractions_to_the_bit(pairs, worth):
+    bins = ten_bins(pairs)
+    square, variance = Fraction(), 0.0
+    for sums, n in zip(bins, worth or [one.n for one in bins], strict=True):
+        if n > 1 and sums.n:
+            stated, actual = Fraction(sums.sp, 10**6 * sums.n), Fraction(sums.sy, sums.n)
+            noise = (brier_contribution(sums) / sums.n - (stated - actual) ** 2) / (Fraction(n) - 1)
+            excess, share = (stated - actual) ** 2 - noise, Fraction(sums.n, len(pairs))
+            square += share * excess
+            e, v = float(excess), float(noise)
+            variance += float(share) * float(share) * (4 * max(e, 0.0) * v + 2 * v * v)
+
+    found = debiased_error(
+        bins, worth and [n if b.n else 0.0 for b, n in zip(bins, worth, strict=True)]
+    )
+
+    assert (found.square, found.standard_error) == (float(square), sqrt(variance))
+
+
 def test_the_debiased_square_of_a_perfect_source_is_nought_on_average():
     random = np.random.default_rng(8)
     squares, plain, covered = [], [], 0
@@ -182,7 +204,7 @@ def smooth_error_of_points(pairs):
     return high
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=examples(8))
 @given(records)
 def test_the_smooth_error_is_that_of_the_points_themselves(pairs):
     found, expected = smooth_error(grid_of(pairs)), smooth_error_of_points(pairs)

@@ -18,6 +18,7 @@ from tables.thresholds import (
     observed_effect,
 )
 from tables.watched_interval import watched_interval
+from tests.hunt import examples
 from tests.real_data import games, ten_bins
 
 RULE = ThresholdRule(target=700_000, cool_down_ms=1_000)
@@ -170,7 +171,7 @@ def test_rolling_back_undoes_every_change_in_turn(values):
 # --- all of it ---------------------------------------------------------------------------------
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40))
 @given(
     st.integers(1, 999_999),
     st.integers(-2_000_000, 2_000_000),

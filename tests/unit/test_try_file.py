@@ -20,6 +20,7 @@ from tables.debiased_error import debiased_error
 from tables.evidence import Evidence
 from tables.evidence_increments import increments
 from tables.smooth_error import ResidualGrid, smooth_error
+from tests.hunt import examples
 from tests.real_data import GOLDEN, games, real, ten_bins
 from trueup.cli import command_line
 from trueup.examination import CHUNK_ROWS
@@ -81,7 +82,7 @@ def test_a_real_file_gives_the_golden_numbers_and_those_of_other_codes(name):
     assert f"{count:,} settled: " in text.stdout
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=examples(40))
 @given(st.lists(st.tuples(st.integers(0, 10**6), st.sampled_from(OUTCOMES)), min_size=1))
 def test_csv_and_ndjson_give_the_figures_of_the_whole_data(rows):
     ndjson = "".join(json.dumps({"p": p / 1e6, "y": y}) + "\n" for p, y in rows)

@@ -1,23 +1,19 @@
 """Two versions of the rules a week apart, a restart between: live and replayed say the same."""
 
-import json
-
 import pytest
 
 from agents_topics.events import to_timestamp
-from agents_topics.identifiers import key_of
 from agents_topics.policy_file import parse_policy
 from tables.replay import Replay
 from tests.resolver_task import (
     ACTIONS,
-    DECODE,
     GRACE,
     HOUR,
     INTERACTIONS,
     START,
-    TENANT,
     Record,
     Task,
+    decoded,
     law_of,
 )
 
@@ -69,16 +65,8 @@ def replayed():
     for records in STORY:
         for topic, hours, fields in records:
             offset += 1
-            event = {
-                "event_id": f"e{offset}",
-                "tenant_id": TENANT,
-                "conversation_id": "c",
-                "occurred_at": to_timestamp(START + hours * HOUR),
-                **fields,
-            }
-            key = key_of(TENANT, "c").encode()
-            decoded = DECODE[topic](key, json.dumps(event).encode())
-            replay.take((topic, 0), [Record(offset, START + 9_999 * HOUR)], [decoded])
+            event = decoded(topic, f"e{offset}", hours, **fields)
+            replay.take((topic, 0), [Record(offset, START + 9_999 * HOUR)], [event])
         settled += replay.finish()
     return settled + list(replay.end(START + 9_000 * HOUR))
 

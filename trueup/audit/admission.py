@@ -13,7 +13,8 @@ from aiokafka import ConsumerRecord
 from agents_topics.events import Action
 from agents_topics.policy import PolicyVersion
 from trueup.audit.claims import Claims, check_letter, read_claims, told
-from trueup.audit.contract import Broken, Event, read_clock, read_event
+from trueup.audit.contract import Broken, Event, Forget, read_control, read_event
+from trueup.audit.forgetting import Lives, check_entries, is_over
 from trueup.audit.judging import Judge, Read
 from trueup.audit.partitioning import partition_of
 from trueup.audit.progress import NOTHING, Note
@@ -34,20 +35,26 @@ Admitted = dict[int, dict[str, list[Event]]]
 
 
 def classify(
-    logs: Mapping[str, Logs], notes: Mapping[int, Sequence[Note]], rules: Rules, report: AuditReport
+    logs: Mapping[str, Logs],
+    notes: Mapping[int, Sequence[Note]],
+    lives: Lives,
+    rules: Rules,
+    report: AuditReport,
 ) -> Admitted:
     """The admitted events; every claim is checked, every applied record counted once."""
     claims = read_claims(logs, report)
     admitted: Admitted = defaultdict(dict)
     counts = {topic: Counter[str]() for topic in JOINED}
     waiting: Counter[str] = Counter()
-    applied_clocks = 0
+    forgotten: Counter[str] = Counter()
+    applied_controls = 0
     for partition in sorted({partition for topic in INPUTS for partition in logs[topic]}):
         own = {topic: logs[topic].get(partition, EMPTY) for topic in INPUTS}
         own_notes = notes.get(partition, ())
         last = own_notes[-1] if own_notes else NOTHING
-        clocks = _check_clocks(partition, own[CONTROL], last, claims, report)
-        applied_clocks += len(clocks.written_ms)
+        clocks, forgets = _check_control(partition, own[CONTROL], last, claims, report)
+        check_entries(lives.of_partition(partition), forgets, own_notes, partition, report)
+        applied_controls += len(clocks.written_ms) + len(forgets)
         read = {
             topic: _read(topic, partition, own[topic], own_notes, claims, rules) for topic in JOINED
         }
@@ -57,9 +64,10 @@ def classify(
             time = TopicTime(name, topic, own_notes, clocks, _first(read[other]), rules, report)
             judge = Judge(
                 topic, partition, own[topic].is_plain, time,
-                Remembered(topic, spans, time, rules), claims, rules, report,
+                Remembered(topic, spans, time, rules), claims, lives, rules, report,
             )  # fmt: skip
-            admitted[partition][topic] = judge.all_of(read[topic])
+            admitted[partition][topic] = found = judge.all_of(read[topic])
+            forgotten[topic] += sum(is_over(event.key) for event in found)
             _compare_counts(name, topic, judge.counts, last, report)
             counts[topic] += judge.counts
             waiting[topic] += len(own[topic].records) - len(read[topic])
@@ -69,8 +77,10 @@ def classify(
         report.differ(told(place), DEAD_LETTERS, "no applied record there", "a letter")
     for topic in JOINED:
         by_name = {_NAMES[member]: counts[topic][member] for member in CLASSES}
-        report.records[topic] = {**by_name, "waiting": waiting[topic]}
-    report.records[CONTROL] = {"applied": applied_clocks}
+        by_name["admitted"] -= forgotten[topic]
+        told_beside = {"forgotten": forgotten[topic], "waiting": waiting[topic]}
+        report.records[topic] = {**by_name, **told_beside}
+    report.records[CONTROL] = {"applied": applied_controls}
     return admitted
 
 
@@ -78,26 +88,30 @@ def _applied(log: Log, topic: str, last: Note) -> list[ConsumerRecord]:
     return [record for record in log.records if record.offset < last.offsets.get(topic, 0)]
 
 
-def _check_clocks(
+def _check_control(
     partition: int, log: Log, last: Note, claims: Claims, report: AuditReport
-) -> Clocks:
-    """The clock records that a task has applied; a bad one is a dead letter, a good one is not."""
-    jumps = []
+) -> tuple[Clocks, list[tuple[int, Forget]]]:
+    """The clock and forget records that a task has applied; a bad one is a dead letter, a good one
+    is not.
+    """
+    jumps, forgets = [], []
     for record in _applied(log, CONTROL, last):
         place = (CONTROL, partition, record.offset)
         entry, letter = claims.take(place)
         if entry is not None:
-            report.differ(told(place), LATE_EVENTS, "no entry: a clock record", "an entry")
-        until = read_clock(record.value)
+            report.differ(told(place), LATE_EVENTS, "no entry: a control record", "an entry")
+        until = read_control(record.value)
         if isinstance(until, int) and until > record.timestamp + FUTURE_MS_MAX:
             until = Broken("future")
         if isinstance(until, Broken):
             check_letter(place, record, until, letter, report)
         elif letter is not None:
-            report.differ(told(place), DEAD_LETTERS, "a good clock record", letter.reason)
-        else:
+            report.differ(told(place), DEAD_LETTERS, "a good control record", letter.reason)
+        elif isinstance(until, Forget):
+            forgets.append((record.offset, until))
+        elif until is not None:
             jumps.append((record.timestamp, until))
-    return Clocks.of(jumps)
+    return Clocks.of(jumps), forgets
 
 
 def _read(
@@ -149,8 +163,11 @@ def _unknown_then(event: Event, claimed: str, before: Note, rules: Rules) -> Eve
     """A version may have been added since: its words were unknown to a file that lacked it.
 
     A refused record moves no time, so the version that knows it may begin before it. That the file
-    had the version is sure once a note lists it; before that, what a letter says can be.
+    had the version is sure once a note lists it; before that, what a letter says can be. Where the
+    policy is another one, what the workers have refused stays refused.
     """
+    if rules.is_replayed:
+        return event if claimed in ("conflict", "conversation_full") else Broken(claimed)
     body, versions = event.body, rules.policy.versions
     if not isinstance(body, Action) or not claimed.startswith("unknown_"):
         return event

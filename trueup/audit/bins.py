@@ -6,10 +6,10 @@ from typing import Any
 from trueup.audit.reading import Logs, last_rows
 from trueup.audit.report import AuditReport
 
-_SUMS = ("n", "sp", "spp", "sy", "spy", "excluded_n", "excluded_sp", "excluded_spp")
+SUMS = ("n", "sp", "spp", "sy", "spy", "excluded_n", "excluded_sp", "excluded_spp")
 BIN_SQL = f"""
     SELECT tenant_id::text, action_type, outcome_type, window_ms, confidence_source, bin_index,
-           record_set, {", ".join(f"(b.{s} - coalesce(c.{s}, 0))::text AS {s}" for s in _SUMS)}
+           record_set, {", ".join(f"(b.{s} - coalesce(c.{s}, 0))::text AS {s}" for s in SUMS)}
     FROM tenant.calibration_stream_bins AS b LEFT JOIN tenant.calibration_corrections AS c
     USING (tenant_id, action_type, outcome_type, window_ms, confidence_source, bin_index,
            record_set, curve)
@@ -42,7 +42,7 @@ def bins_of_rows(rows: list[dict[str, Any]]) -> dict[Any, list[int]]:
              row["confidence_source"]),
             row["bin_index"],
             row["record_set"],
-        ): [int(row[name]) for name in _SUMS]
+        ): [int(row[name]) for name in SUMS]
         for row in rows
     }  # fmt: skip
 
@@ -71,6 +71,6 @@ def compare_bins(
             report.differ(
                 what,
                 where,
-                dict(zip(_SUMS, left, strict=True)),
-                dict(zip(_SUMS, right, strict=True)),
+                dict(zip(SUMS, left, strict=True)),
+                dict(zip(SUMS, right, strict=True)),
             )

@@ -5,11 +5,14 @@ and whether it is settled.
 """
 
 import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from trueup.audit.reading import Logs, all_records, last_rows
+from trueup.audit.forgetting import Entry, Lives
+from trueup.audit.promotions import Expected
+from trueup.audit.reading import OUTCOMES, Log, Logs, last_rows
 from trueup.audit.report import AuditReport
 from trueup.audit.settling import Name
 
@@ -43,11 +46,31 @@ def _compare(
         report.differ(f"action {name[1]} ({name[2]}) of {name[0]}", where, "open", "settled")
 
 
-def compare_topic(log: Logs, settled: Mapping[Name, Any], report: AuditReport) -> None:
-    """The topic has each settled outcome once, and no other."""
+def compare_topic(
+    log: Logs, settled: Mapping[Name, Any], lives: Lives, report: AuditReport
+) -> None:
+    """The topic has each settled outcome once, and no other, but before what tells readers that it
+    is forgotten; and that is told each time.
+    """
     found: dict[Name, dict[str, Any]] = {}
-    for record in all_records(log):
+    for partition, own in log.items():
+        found |= _shown(own, lives.of_partition(partition), report)
+    _compare(found, settled, "the topic outcomes", report)
+
+
+def _shown(log: Log, entries: Sequence[Entry], report: AuditReport) -> dict[Name, dict[str, Any]]:
+    """The settled outcomes of a partition that nothing after them has forgotten."""
+    found: dict[Name, dict[str, Any]] = {}
+    left = list(entries)
+    for record in log.records:
         event = json.loads(record.value)
+        if "forget_id" in event:
+            entry = left.pop(0) if left else None
+            if entry is None or entry.forget.id != event["forget_id"]:
+                report.differ(f"forgetting {event['forget_id']}", OUTCOMES, entry, "it")
+            else:
+                found = {name: row for name, row in found.items() if not entry.means(name[0])}
+            continue
         if not event["is_settled"]:
             continue
         key = f"{event['tenant_id']}/{event['conversation_id']}"
@@ -55,15 +78,14 @@ def compare_topic(log: Logs, settled: Mapping[Name, Any], report: AuditReport) -
         if name in found:
             report.differ(f"action {name[1]} of {key}", "outcomes", "settled once", "twice")
         found[name] = {fact: event.get(fact, event.get(f"{fact}_ms")) for fact in _FIELDS}
-    _compare(found, settled, "the topic outcomes", report)
+    for entry in left:
+        report.differ(f"forgetting {entry.forget.id}", OUTCOMES, "told to readers", "nothing")
+    return found
 
 
-def compare_rows(
-    rows: list[dict[str, Any]], settled: Mapping[Name, Any], report: AuditReport
-) -> None:
-    """Postgres has each settled outcome, and no other; what was promoted is another policy's."""
+def outcomes_of_rows(rows: list[dict[str, Any]]) -> dict[Name, dict[str, Any]]:
+    """The settled outcomes in Postgres."""
     found = {}
-    promoted = set()
     for row in rows:
         name = (
             f"{row['tenant_id']}/{row['conversation_id']}",
@@ -73,12 +95,18 @@ def compare_rows(
         row["status"], row["score"] = row["outcome_status"], row["outcome_score"]
         for fact in _FIELDS[-4:]:
             row[fact] = _ms(row[fact])
-        if row["lineage"]:
-            promoted.add(name)
-        else:
-            found[name] = row
-    expected = {name: outcome for name, outcome in settled.items() if name not in promoted}
-    _compare(found, expected, "Postgres", report)
+        found[name] = row
+    return found
+
+
+def compare_rows(
+    found: Mapping[Name, Mapping[str, Any]], expected: Expected, report: AuditReport
+) -> None:
+    """Postgres has each settled outcome, promoted or not, and no other."""
+    report.unheld = dict(Counter(expected.unheld.values()))
+    held = {name: row for name, row in found.items() if name not in expected.unheld}
+    settled = {n: one for n, one in expected.settled.items() if n not in expected.unheld}
+    _compare(held, settled, "Postgres", report)
 
 
 def _ms(at: datetime | None) -> int | None:

@@ -159,12 +159,29 @@ def read_event(
     return Event(own_key, at_ms, event_type(**fields))
 
 
-def read_clock(value: bytes | None) -> int | Broken:
-    """Where a control record lets the time jump to."""
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """What a forget record wants forgotten: of a conversation, or of a tenant where it is None."""
+
+    id: str
+    tenant_id: str
+    conversation_id: str | None
+
+
+def read_control(value: bytes | None) -> int | Forget | Broken | None:
+    """Where a clock record lets the time jump to, or what a forget record wants forgotten; None
+    where it is a person's decision.
+    """
     document = _document_of(value or b"")
     if isinstance(document, Broken):
         return Broken("json_invalid")
-    if type(document) is not dict or not _keeps(
+    if type(document) is not dict:
+        return Broken("field")
+    if document.get("kind") in ("threshold", "close_alarm"):
+        return _broken_override(document)
+    if document.get("kind") == "forget":
+        return _forget_of(document)
+    if not _keeps(
         document, {"kind": _word("clock"), "event_id": _ID, "until": _like(_TIME.pattern)}, {}
     ):
         return Broken("field")
@@ -172,6 +189,35 @@ def read_clock(value: bytes | None) -> int | Broken:
         return Broken("nul")
     until_ms = _ms_of(document["until"])
     return Broken("time") if until_ms is None else until_ms
+
+
+def _broken_override(document: dict[str, Any]) -> Broken | None:
+    required = {"event_id": _ID, "tenant_id": _UUID, "reviewer": _ID}
+    required |= {"occurred_at": _like(_TIME.pattern)}
+    optional = {"outcome_type": _NAME, "confidence_source": _SOURCE}
+    if document["kind"] == "threshold":
+        required["action"] = _word("set", "roll_back", "release")
+        optional["value"] = _number(1)
+    is_named = _NAME(document.get("action_type"))
+    if not is_named or not _keeps(document, required, optional):
+        return Broken("field")
+    if any("\0" in document[name] for name in ("event_id", "action_type", "reviewer")):
+        return Broken("nul")
+    if "\0" in (document.get("outcome_type") or ""):
+        return Broken("nul")
+    is_set = document.get("action") == "set"
+    if document["kind"] == "threshold" and is_set != (document.get("value") is not None):
+        return Broken("rule")
+    return Broken("time") if _ms_of(document["occurred_at"]) is None else None
+
+
+def _forget_of(document: dict[str, Any]) -> Forget | Broken:
+    required = {"event_id": _ID, "tenant_id": _UUID}
+    if not _keeps(document, required, {"conversation_id": _REQUIRED["conversation_id"]}):
+        return Broken("field")
+    if "\0" in document["event_id"]:
+        return Broken("nul")
+    return Forget(document["event_id"], document["tenant_id"], document.get("conversation_id"))
 
 
 def _document_of(value: bytes | None) -> Any:

@@ -25,6 +25,7 @@ from trueup.audit.claims import (
     told,
 )
 from trueup.audit.contract import Broken, Event
+from trueup.audit.forgetting import Lives
 from trueup.audit.reading import DEAD_LETTERS, INTERACTIONS, LATE_EVENTS
 from trueup.audit.remembering import Remembered
 from trueup.audit.report import AuditReport
@@ -45,6 +46,7 @@ class Judge:
     time: TopicTime
     remembered: Remembered
     claims: Claims
+    lives: Lives
     rules: Rules
     report: AuditReport
     counts: Counter[str] = field(default_factory=Counter)
@@ -65,6 +67,7 @@ class Judge:
                 continue
             if letter is not None:
                 check_copy(place, record, letter, self.report)
+            found = self.lives.life_of(*place, found)
             member = self._class_of(place, record, found, entry, letter)
             self.time.on_record(min(found.at, record.timestamp), record.timestamp)
             self.counts[member] += 1

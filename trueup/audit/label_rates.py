@@ -7,12 +7,21 @@ from typing import Any
 from trueup.audit.reading import Logs, last_rows
 from trueup.audit.report import AuditReport
 
-RATE_SQL = """
-    SELECT tenant_id::text, action_type, outcome_type, window_ms, confidence_source,
-           confidence_label, record_set, n, positive_count, negative_count, ambiguous_count,
-           expired_count, actual_rate
-    FROM tenant.calibration_label_rates
+_COLUMNS = ("n", "positive_count", "negative_count", "ambiguous_count", "expired_count")
+RATE_SQL = f"""
+    SELECT *, CASE WHEN is_corrected THEN positive_count::float8 / nullif(n, 0)
+                   ELSE stored_rate END AS actual_rate
+    FROM (
+        SELECT tenant_id::text, action_type, outcome_type, window_ms, confidence_source,
+               confidence_label, record_set, r.actual_rate AS stored_rate,
+               c.n IS NOT NULL AS is_corrected,
+               {", ".join(f"r.{name} - coalesce(c.{name}, 0) AS {name}" for name in _COLUMNS)}
+        FROM tenant.calibration_label_rates AS r
+        LEFT JOIN tenant.calibration_label_corrections AS c
+        USING (tenant_id, action_type, outcome_type, window_ms, confidence_source,
+               confidence_label, record_set)) AS counted
 """
+"""Without what promotions have added: the topics know nothing of it."""
 _STREAM = ("tenant_id", "action_type", "outcome_type", "window_ms", "confidence_source")
 _COUNTED = ("n", "positive", "negative", "ambiguous", "expired")
 

@@ -1,8 +1,9 @@
 """What a task notes about itself under `p` of its changelog, with the broker's time of the note.
 
 Of a note only these are read: the next offsets, the topics' times (log, pushed), the policy
-versions that had begun, the graces, the counts by class and, from a calibrator, its promises.
-Compaction keeps the last note, and some before it.
+versions that had begun, the graces, the counts by class, where a rebuild began to write it and,
+from a calibrator, its promises. Compaction keeps the last note, and some before it. What was noted
+before a rebuild is no claim of the task that goes on from there.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,7 +11,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from trueup.audit.reading import Logs
+from trueup.audit.reading import Log, Logs
 
 NEVER_MS = -(2**62)
 
@@ -22,6 +23,7 @@ class _Row(msgspec.Struct):
     promises: dict[int, int] = {}
     policy: list[str] = []
     grace_ms: dict[str, int] = {}
+    begins: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,21 +61,25 @@ NOTHING = Note(NEVER_MS, {}, {}, {}, {})
 
 def notes_of(changelog: Logs) -> dict[int, list[Note]]:
     """The notes that are left of each task, in order."""
-    decode = msgspec.msgpack.Decoder(_Row, strict=False).decode
-    return {
-        partition: [
-            Note(
-                record.timestamp,
-                row.offsets,
-                row.times,
-                row.counts,
-                row.promises,
-                row.policy,
-                row.grace_ms,
-            )
-            for record in log.records
-            if record.key == b"p"
-            for row in [decode(record.value)]
-        ]
-        for partition, log in changelog.items()
-    }
+    return {partition: _notes_of(log) for partition, log in changelog.items()}
+
+
+_decode = msgspec.msgpack.Decoder(_Row, strict=False).decode
+
+
+def _notes_of(log: Log) -> list[Note]:
+    noted = [(record, _decode(record.value)) for record in log.records if record.key == b"p"]
+    begins = noted[-1][1].begins if noted else 0
+    return [
+        Note(
+            record.timestamp,
+            row.offsets,
+            row.times,
+            row.counts,
+            row.promises,
+            row.policy,
+            row.grace_ms,
+        )
+        for record, row in noted
+        if record.offset >= begins
+    ]

@@ -14,10 +14,11 @@ ACTIONS, INTERACTIONS = "agent-actions", "agent-interactions"
 JOINED = (ACTIONS, INTERACTIONS)
 CONTROL = "control"
 LATE_EVENTS, DEAD_LETTERS, OUTCOMES = "late-events", "dead-letters", "outcomes"
+FORGOTTEN = "forgotten"
 RESOLVER_CHANGELOG, CALIBRATOR_CHANGELOG = "outcome-resolver-changelog", "calibrator-changelog"
 # The changelogs come last: what a worker goes on to apply meanwhile shows as a difference, and is
 # read again, instead of hiding one.
-_READ = (*JOINED, CONTROL, LATE_EVENTS, DEAD_LETTERS, OUTCOMES,
+_READ = (*JOINED, CONTROL, LATE_EVENTS, DEAD_LETTERS, OUTCOMES, FORGOTTEN,
          RESOLVER_CHANGELOG, CALIBRATOR_CHANGELOG)  # fmt: skip
 
 
@@ -47,7 +48,9 @@ async def read_logs(connection: Connection) -> dict[str, dict[int, Log]]:
         **connection.client_options(),
         isolation_level="read_committed",
         enable_auto_commit=False,
-        fetch_max_wait_ms=20,
+        # Nobody waits at a log's end, nor a tenth of a second for each topic that is new to it.
+        fetch_max_wait_ms=5,
+        retry_backoff_ms=10,
         max_partition_fetch_bytes=8 << 20,
     )
     await reader.start()
@@ -75,6 +78,8 @@ async def _partition_counts(connection: Connection, names: list[str]) -> dict[st
 
 async def _read(reader: AIOKafkaConsumer, tp: TopicPartition) -> Log:
     end = (await reader.end_offsets([tp]))[tp]
+    if not end:
+        return EMPTY
     reader.assign([tp])
     await reader.seek_to_beginning(tp)
     records: list[ConsumerRecord] = []

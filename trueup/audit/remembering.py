@@ -15,6 +15,7 @@ from typing import Any
 
 from agents_topics.policy import OutcomeRule, Policy
 from trueup.audit.contract import Event
+from trueup.audit.forgetting import plain
 from trueup.audit.reading import ACTIONS
 from trueup.audit.rules import Rules
 from trueup.audit.times import TopicTime
@@ -89,7 +90,7 @@ class Remembered:
             event: The record's event.
             claimed: What it is said to be; what is costly to ask is asked only then.
         """
-        first = self._events.get((event.key, event.body.event_id))
+        first = self._events.get((plain(event.key), event.body.event_id))
         if first is not None and is_equal(first.body, event.body):
             return {"duplicate"}
         open_until = self._settled()
@@ -109,7 +110,7 @@ class Remembered:
 
     def on_admitted(self, event: Event) -> None:
         """The record is admitted."""
-        self._events[event.key, event.body.event_id] = event
+        self._events[plain(event.key), event.body.event_id] = event
         if self._topic == ACTIONS:
             span = span_of(event, self._rules)
             self._actions[event.key, action_id_of(event.body)] = span

@@ -23,12 +23,14 @@ class Difference:
 class AuditReport:
     """What was counted and every difference that was found.
 
-    `records` are by topic and class; `waiting` ones are in the topic and not applied yet.
+    `records` are by topic and class; `waiting` ones are in the topic and not applied yet. `unheld`
+    is how many promoted outcomes could not be recomputed, by what they came from.
     """
 
     records: dict[str, dict[str, int]] = field(default_factory=dict)
     outcomes: dict[str, int] = field(default_factory=dict)
     open: int = 0
+    unheld: dict[str, int] = field(default_factory=dict)
     differences: list[Difference] = field(default_factory=list)
 
     @property
@@ -47,6 +49,7 @@ class AuditReport:
         ]
         settled = ", ".join(f"{count:,} {name}" for name, count in self.outcomes.items())
         lines.append(f"settled: {settled}; {self.open:,} open")
+        lines += [f"held to nothing: {count:,} of {why}" for why, count in self.unheld.items()]
         lines += [str(difference) for difference in self.differences[:TOLD_MAX]]
         if len(self.differences) > TOLD_MAX:
             lines.append(f"… and {len(self.differences) - TOLD_MAX:,} more (--json tells all)")

@@ -14,3 +14,5 @@ class Rules:
     grace_ms: Mapping[str, int]
     idle_after_ms: int
     partition_count: int
+    is_replayed: bool = False
+    """Whether the policy is another one than the workers', and their letters are taken as told."""

@@ -13,7 +13,7 @@ from agents_topics.identifiers import tenant_id_of
 from agents_topics.policy import Policy, PolicyVersion
 from agents_topics.policy_file import load_policy
 from agents_topics.policy_history import record_of
-from streams.policy_log import contradictions_of, recorded_policies
+from streams.policy_log import compared
 from streams.settings import read_settings
 from trueup.commands.options import AsJson
 from trueup.connecting import connection_here
@@ -38,7 +38,7 @@ def check(
 ) -> None:
     """Whether a worker would take the file; exit 4 with file, line and reason if not."""
     policy = _policy(file)
-    contradictions = asyncio.run(contradictions_of(connection_here(), policy)) if recorded else []
+    contradictions = asyncio.run(compared(connection_here(), policy))[1] if recorded else []
     if contradictions:
         fail("\n".join(contradictions), BAD_INPUT)
     types = {action_type for v in policy.versions for _, action_type, _ in v.parts()}
@@ -75,13 +75,11 @@ def diff(
     as_json: AsJson = False,
 ) -> None:
     """What a new file would change; exit 4 if it would change the past."""
-    policy, problems = _policy(file), []
+    policy = _policy(file)
     if against is not None:
-        old = _records(_policy(against))
+        old, problems = _records(_policy(against)), list[str]()
     else:
-        connection = connection_here()
-        old = asyncio.run(recorded_policies(connection))
-        problems = asyncio.run(contradictions_of(connection, policy))
+        old, problems = asyncio.run(compared(connection_here(), policy))
     lines = list(differences(old, _records(policy)))
     if as_json:
         print_json({"differences": lines, "refused": problems})

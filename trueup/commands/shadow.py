@@ -9,10 +9,12 @@ import typer
 
 from sinks.postgres.promotion import promote_shadow
 from sinks.postgres.shadow_compare import Comparison, DifferentBin, Reason, compare_shadow
+from sinks.postgres.shadow_streams import ComparedStream, StreamView
 from sinks.postgres.shadows import Shadow, drop_shadow, shadows
 from trueup.commands.options import AsJson
 from trueup.plain_text import counted, duration, shown, utc
 from trueup.printing import print_json, print_line
+from trueup.stream_replay import sums_of
 from trueup.surroundings import database_here
 
 BINS_MAX = 20
@@ -33,7 +35,7 @@ def list_(as_json: AsJson = False) -> None:
 
 @command.command()
 def compare(name: Name, as_json: AsJson = False) -> None:
-    """Which outcomes and bins differ from the live ones, and why: counts and examples."""
+    """Which outcomes and bins differ from live's and why, and what each says of streams."""
     found = asyncio.run(compare_shadow(database_here(), name))
     if as_json:
         print_json(asdict(found))
@@ -43,8 +45,8 @@ def compare(name: Name, as_json: AsJson = False) -> None:
 
 @command.command()
 def promote(name: Name) -> None:
-    """Readers see the shadow's outcomes and bins from now on, all at once."""
-    done = asyncio.run(promote_shadow(database_here(), name))
+    """Readers see the shadow's outcomes and sums from now on, all at once."""
+    done = asyncio.run(promote_shadow(database_here(), name, sums_of))
     print_line(
         f"{shown(name)} is promoted, lineage {done.lineage}: {counted(done.taken, 'outcome')} in "
         f"the place of {done.removed:,}."
@@ -53,7 +55,7 @@ def promote(name: Name) -> None:
 
 @command.command()
 def drop(name: Name) -> None:
-    """The shadow is gone; what was promoted of it stays."""
+    """The shadow's rows are gone; what was promoted of it stays, and its name for the audit."""
     rows = asyncio.run(drop_shadow(database_here(), name))
     print_line(f"{shown(name)} is dropped, {counted(rows, 'row')}.")
 
@@ -80,6 +82,9 @@ def _compared(found: Comparison) -> Iterator[str]:
     yield from map(_bin, found.bins[:BINS_MAX])
     if len(found.bins) > BINS_MAX:
         yield f"  … and {len(found.bins) - BINS_MAX:,} more (--json tells all)"
+    yield from map(_stream, found.streams[:BINS_MAX])
+    if len(found.streams) > BINS_MAX:
+        yield f"  … and {len(found.streams) - BINS_MAX:,} streams more (--json tells all)"
 
 
 def _reason(reason: Reason) -> Iterator[str]:
@@ -94,7 +99,23 @@ def _reason(reason: Reason) -> Iterator[str]:
 
 
 def _bin(one: DifferentBin) -> str:
-    _, action_type, outcome_type, window_ms, source = one.stream
     said = ", ".join(f"{name} {left:,} → {right:,}" for name, (left, right) in one.sums.items())
-    named = f"{shown(action_type)}/{shown(outcome_type)}/{duration(window_ms)}/{source}"
-    return f"  {named}, bin {one.bin_index}: {said}"
+    return f"  {_named(one.stream)}, bin {one.bin_index}: {said}"
+
+
+def _stream(one: ComparedStream) -> str:
+    return f"{_named(one.stream)}: {_view(one.live)} in live, {_view(one.shadow)} in the shadow"
+
+
+def _view(one: StreamView | None) -> str:
+    if one is None:
+        return "nothing"
+    return (
+        f"{one.verdict} (ln E {one.evidence:.2f} of {one.n:,}), {counted(one.alarms, 'alarm')}, "
+        f"threshold {one.threshold:.3f} after {counted(one.adjustments, 'adjustment')}"
+    )
+
+
+def _named(stream: tuple[str, str, str, int, str]) -> str:
+    _, action_type, outcome_type, window_ms, source = stream
+    return f"{shown(action_type)}/{shown(outcome_type)}/{duration(window_ms)}/{source}"

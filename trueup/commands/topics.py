@@ -14,6 +14,7 @@ from streams.topic_admin import check_topics, create_topics
 from trueup.commands.options import Form, Printed
 from trueup.connecting import connection_here
 from trueup.exits import ENVIRONMENT
+from trueup.half_copies import refuse_half_copy
 from trueup.printing import print_json, print_line
 from trueup.running import adopt_running
 from trueup.topics_text import Row, shell, strimzi, terraform
@@ -29,8 +30,10 @@ Replication = Annotated[
 
 @command.command()
 def create(replication: Replication = None) -> None:
-    """Creates the topics that are missing."""
-    created = asyncio.run(create_topics(connection_here(), read_settings().partitions, replication))
+    """Creates the topics that are missing; not of a copy that was cut short."""
+    connection = connection_here()
+    asyncio.run(refuse_half_copy(connection))
+    created = asyncio.run(create_topics(connection, read_settings().partitions, replication))
     print_line("\n".join(created) if created else "Every topic is there.")
 
 

@@ -1,0 +1,187 @@
+"""The numbers behind a curve, for a program and for who asks with `--numbers`."""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+from tables.calibration_bins import UNIT
+from tables.day_curve import DayBin, weighted_error
+from tables.debiased_error import DebiasedError
+from tables.evidence_odds import NANO
+from tables.recalibration import recalibration
+from tables.score_ends import Ends, brier_ends, error_ends, rate_ends
+from tables.scores import brier_score, expected_calibration_error
+from trueup.calibration_words import error_json, error_words
+from trueup.curve import Curve, Provisional, date_of
+from trueup.curve_words import bands, map_in_force, verdict_sentence
+from trueup.plain_terminal import in_ascii
+from trueup.plain_text import utc_s
+
+STATUSES = ("positive", "negative", "ambiguous", "expired")
+
+
+def curve_json(curve: Curve) -> dict[str, Any]:
+    """A curve in plain values; confidences, rates and errors from 0 to 1, ln_e in nats."""
+    span, every = curve.asked.span, [held.all.sums for held in curve.bins]
+    days = (span.since_day, span.until_day, span.known_by_day)
+    since, until, known_by = (None if d is None else date_of(d).isoformat() for d in days)
+    return {
+        "stream": curve.stream._asdict(),
+        "span": {
+            "since": since,
+            "until": until,
+            "known_by": known_by,
+            "half_life_days": span.half_life_days,
+            "segment": curve.asked.segment,
+            "is_of_one_moment": curve.is_of_one_moment,
+        },
+        "sentence": verdict_sentence(curve),
+        "verdict": curve.stands.verdict,
+        "is_calibrated": curve.stands.is_calibrated,
+        "n": sum(held.all.n for held in curve.bins),
+        "brier": brier_score(every),
+        "brier_ends": brier_ends(every),
+        "ece": expected_calibration_error(every),
+        "ece_ends": error_ends(every),
+        "ece2": error_json(_error(curve)),
+        "smooth_ece": curve.smooth_error,
+        "evidence": _evidence(curve),
+        "threshold": _threshold(curve),
+        "bins": list(_bins(curve)),
+        "provisional": None if curve.provisional is None else _provisional(curve.provisional),
+    }
+
+
+def _error(curve: Curve) -> DebiasedError | None:
+    return weighted_error([held.lead for held in curve.bins])
+
+
+def _evidence(curve: Curve) -> dict[str, Any]:
+    stands = curve.stands
+    return {
+        "ln_e": stands.log_evidence_nanos / NANO,
+        "ln_e_worst": stands.worst_log_evidence_nanos / NANO,
+        "ln_e_peak": stands.peak_log_evidence_nanos / NANO,
+        "n": stands.n,
+        "excluded_n": stands.excluded_n,
+        "since": utc_s(stands.tested_since_ms),
+        "alarm_at": None if stands.alarm_at_ms is None else utc_s(stands.alarm_at_ms),
+    }
+
+
+def _threshold(curve: Curve) -> dict[str, Any]:
+    in_force = map_in_force(curve)
+    fitted = recalibration([held.lead.sums for held in curve.tested])
+    return {
+        "value": curve.stands.threshold_millionths / UNIT,
+        "is_held": curve.stands.is_threshold_held,
+        "target": curve.target,
+        "reason": curve.stands.reason,
+        "map": in_force and {"a": in_force.a, "b": in_force.b},
+        "fitted": {
+            "a": fitted.map.a,
+            "b": fitted.map.b,
+            "threshold": fitted.threshold(curve.target),
+            "standard_error": fitted.threshold_standard_error(curve.target),
+        },
+    }
+
+
+def _bins(curve: Curve) -> Iterator[dict[str, Any]]:
+    band = bands(curve) if curve.has_bands else [None] * len(curve.bins)
+    for index, held in enumerate(curve.bins):
+        if held.all.n or held.all.sums.excluded_n:
+            yield _bin(index, held, curve, band[index])
+
+
+def _bin(index: int, held: DayBin, curve: Curve, band: Ends | None) -> dict[str, Any]:
+    sums, lead = held.all.sums, held.lead.sums
+    return {
+        "index": index,
+        "n": held.all.n,
+        "n_effective": held.all.n_effective,
+        "stated": sums.sp / UNIT / sums.n if sums.n else None,
+        "actual": sums.sy / sums.n if sums.n else None,
+        "actual_ends": rate_ends(sums),
+        "lead_n": held.lead.n,
+        "lead_actual": lead.sy / lead.n if lead.n else None,
+        "interval": held.lead.interval(curve.is_of_one_moment),
+        "band": band,
+        "statuses": {status: held.counts.get(status, 0) for status in STATUSES},
+    }
+
+
+def _provisional(found: Provisional) -> dict[str, Any]:
+    rates = enumerate(zip(found.counts, found.sp_millionths, found.rates, strict=True))
+    return {
+        "n": found.n,
+        "why_withheld": found.why_withheld,
+        "check_ratio": found.check.ratio,
+        "pooled": found.pooled and asdict(found.pooled),
+        "bins": [
+            {"index": index, "n": n, "stated": sp / UNIT / n} | (asdict(rate) if rate else {})
+            for index, (n, sp, rate) in rates
+            if n
+        ],
+    }
+
+
+def number_lines(curve: Curve, ascii_only: bool) -> list[str]:
+    """Scores, both ends, evidence, fit and a row for each bin."""
+    told = curve_json(curve)
+    lines = [
+        f"Brier {_figure(told['brier'])} {_ends(told['brier_ends'])},"
+        f" ECE {_figure(told['ece'])} {_ends(told['ece_ends'])},"
+        f" {error_words(_error(curve), curve.smooth_error, ascii_only)}",
+        _evidence_line(told["evidence"]),
+        _threshold_line(told["threshold"]),
+        f"  {'bin':8} {'n':>7} {'worth':>8} {'stated':>6} {'right':>6} {'any way':13} {'lead':>7}"
+        f" {'right':>6} {'interval':13} {'perfect':13} positive negative ambiguous expired",
+        *map(_row, told["bins"]),
+    ]
+    return [in_ascii(line) for line in lines] if ascii_only else lines
+
+
+def _evidence_line(told: dict[str, Any]) -> str:
+    alarm = f", alarm at {told['alarm_at']}" if told["alarm_at"] else ""
+    return (
+        f"ln E {told['ln_e']:.4f}, {told['ln_e_worst']:.4f} if what says nothing had said the"
+        f" worst, peak {told['ln_e_peak']:.4f}; {told['n']:,} lead records, of which"
+        f" {told['excluded_n']:,} say nothing; since {told['since']}{alarm}"
+    )
+
+
+def _threshold_line(told: dict[str, Any]) -> str:
+    found, fitted = told["map"], told["fitted"]
+    in_force = f"map in force a {found['a']:.4f} b {found['b']:.4f}" if found else "no map in force"
+    return (
+        f"threshold {told['value']:.4f} for success {told['target']:.2f}, {in_force}; the records'"
+        f" map a {fitted['a']:.4f} b {fitted['b']:.4f} asks for {fitted['threshold']:.4f}"
+        f" ± {fitted['standard_error']:.4f}"
+    )
+
+
+def _row(told: dict[str, Any]) -> str:
+    span = f"{10 * told['index']}–{10 * told['index'] + 10} %"
+    statuses = " ".join(f"{count:>{len(status)},}" for status, count in told["statuses"].items())
+    return (
+        f"  {span:8} {told['n']:>7,} {told['n_effective']:>8,.1f} {_figure(told['stated']):>6}"
+        f" {_figure(told['actual']):>6} {_ends(told['actual_ends']):13} {told['lead_n']:>7,}"
+        f" {_figure(told['lead_actual']):>6} {_ends(told['interval']):13} {_ends(told['band']):13}"
+        f" {statuses}"
+    )
+
+
+def _figure(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
+
+
+def _ends(ends: Ends | None) -> str:
+    """Both ends of a figure.
+
+    >>> _ends((0.25, 0.5)), _ends(None)
+    ('.2500–.5000', '')
+    """
+    if ends is None:
+        return ""
+    return "–".join(f"{end:.4f}".removeprefix("0") for end in ends)
