@@ -97,10 +97,12 @@ class Broker:
                     return False
                 self._reader.assign([tp])
                 self._reader.seek(tp, begin)
-                while (position := await self._reader.position(tp)) < end:
+                position = begin
+                while position < end:
                     if fetched := await self._reader.getmany(tp, timeout_ms=200, max_records=1):
                         position = fetched[tp][0].offset
                         break
+                    position = await self._reader.position(tp)
                 self._reader.unsubscribe()
         return position >= end
 

@@ -17,6 +17,7 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
+from trueup.embedded.class_archive import ClassArchive
 from trueup.embedded.java import Java
 from trueup.embedded.kept import Kept, Order
 from trueup.embedded.ports import LOOPBACK, asked_port, free_port
@@ -25,6 +26,7 @@ from trueup.embedded.problems import EnvironmentProblem
 START_S_MAX = 90.0
 STOP_S_MAX = 20.0
 POLL_S = 0.05
+ARCHIVE = "classes.jsa"
 PORT_TRIES_MAX = 5
 
 # One small node for one machine.
@@ -119,6 +121,8 @@ class EmbeddedKafka:
         self.folder = folder
         self.java = java
         self._jars = jars
+        self._classes = ClassArchive(jars, java)
+        self._is_archiving = False
         self._asked_port = port
         self._throwaway = throwaway
         self._settings = SETTINGS + settings
@@ -156,6 +160,7 @@ class EmbeddedKafka:
                 asked_port(port, "Kafka")
             self._write_settings(port)
             self._format_once()
+            self._is_archiving = self._classes.can_be_made
             kept = self._kept = Kept(self._order())
             self.port = port
             if self._is_ready_in_time(kept):
@@ -167,24 +172,27 @@ class EmbeddedKafka:
         raise self._refusal()
 
     def stop(self) -> None:
-        """Kafka is gone afterwards, in order if its data matter."""
-        if self._throwaway:
+        """Kafka is gone afterwards, in order if its data matter or its classes are archived."""
+        if self._throwaway and not self._is_archiving:
             self.kill()
         else:
             self.shut_down()
 
     def shut_down(self) -> None:
         """Kafka is gone afterwards as by its operator's word, even where its data may be lost."""
-        self._end(signal.SIGTERM)
+        if self._end(signal.SIGTERM) and self._is_archiving:
+            self._classes.keep(self.folder / ARCHIVE)
 
     def kill(self) -> None:
         """Kafka is gone afterwards as after a power cut of the process: kill -9."""
         self._end(signal.SIGKILL)
 
-    def _end(self, number: signal.Signals) -> None:
-        if self._kept is not None:
-            self._kept.end(number, patience_s=STOP_S_MAX)
-            self._kept = None
+    def _end(self, number: signal.Signals) -> bool:
+        """Whether it ended at the signal."""
+        if self._kept is None:
+            return False
+        kept, self._kept = self._kept, None
+        return kept.end(number, patience_s=STOP_S_MAX)
 
     def _write_settings(self, port: int) -> None:
         (self.folder / "tmp").mkdir(exist_ok=True)
@@ -221,9 +229,10 @@ class EmbeddedKafka:
         (self.folder / "data.new").rename(self.folder / "data")
 
     def _order(self) -> Order:
+        archiving = self._classes.make(ARCHIVE) if self._is_archiving else ()
         return Order(
             name="Kafka",
-            command=[*self._java_command("kafka.Kafka"), "server.properties"],
+            command=[*self._java_command("kafka.Kafka", *archiving), "server.properties"],
             folder=self.folder,
             env=_java_environment(),
             orphan_signal=signal.SIGKILL,
@@ -231,8 +240,9 @@ class EmbeddedKafka:
             remove_if_empty=[self.folder.parent] if self._throwaway else [],
         )
 
-    def _java_command(self, main: str) -> list[str]:
-        return [str(self.java.path), *JVM, "-cp", f"{self._jars}/*", main]
+    def _java_command(self, main: str, *options: str) -> list[str]:
+        told = (*JVM, *self._classes.use, *options)
+        return [str(self.java.path), *told, "-cp", f"{self._jars}/*", main]
 
     def _is_ready_in_time(self, kept: Kept) -> bool:
         deadline = time.monotonic() + START_S_MAX

@@ -95,15 +95,20 @@ class Kept:
             self._to_keeper.write(b"signal %d\n" % number)
             self._to_keeper.flush()
 
-    def end(self, number: signal.Signals, *, patience_s: float) -> None:
-        """Signals the server and returns when it is gone; after the patience, by kill -9."""
+    def end(self, number: signal.Signals, *, patience_s: float) -> bool:
+        """Signals the server and returns when it is gone; after the patience, by kill -9. Whether
+        it went by itself.
+        """
         self.send(number)
+        went = True
         try:
             self._keeper.wait(patience_s)
         except subprocess.TimeoutExpired:
+            went = False
             self.send(signal.SIGKILL)
             self._keeper.wait()
         self._close()
+        return went
 
     def _close(self) -> None:
         with contextlib.suppress(BrokenPipeError):
