@@ -24,7 +24,7 @@ from agents_topics.roster import AgentRow
 from streams.batches import Batch, BatchConsumer, Position
 from streams.changelog import StateProblem
 from streams.logs import in_words
-from streams.step_size import StepSize
+from streams.step_size import FIRST_RECORDS, StepSize
 from streams.unstable import Unstable, unstable_at
 
 TICK_S = 1.0
@@ -103,6 +103,7 @@ class Task:
         consumer: BatchConsumer,
         names: Mapping[str, str],
         step_records_max: int,
+        large_steps: asyncio.Lock | None = None,
     ) -> None:
         self.name = f"{row.name}-{partition}"
         self.row = row
@@ -119,6 +120,7 @@ class Task:
         self._consumer = consumer
         self._names = names
         self._step_size = StepSize(step_records_max)
+        self._large_steps = large_steps or asyncio.Lock()
         self._queues = {topic.name: _Queue() for topic in row.reads}
         self._batches: dict[str, deque[list[ConsumerRecord]]] = {t: deque() for t in self._queues}
         self._gap: str | None = None
@@ -286,13 +288,7 @@ class Task:
         while not self._is_closing:
             if self._gap:
                 raise Busy(f"a batch was lost on the way: {self._gap}", 0)
-            taken_count = await self._take_step()
-            if taken_count:
-                ended_s = loop.time()
-                await self.work.commit()
-                self._failures_in_a_row = 0
-                self._step_size.on_written(taken_count, loop.time() - ended_s)
-                self.ran_at_ms = _now_ms()
+            taken_count = await self._step()
             if loop.time() >= tick_at_s:
                 await self.work.tick(is_drained=not taken_count)
                 await self.measure_lag()
@@ -306,6 +302,27 @@ class Task:
                     await self._sleep_until_woken(0.02)
             else:
                 await asyncio.sleep(0)
+
+    async def _step(self) -> int:
+        """Takes and commits what there is; how many records."""
+        queued_count = sum(map(self.queued_count, self._queues))
+        if min(queued_count, self._step_size.records) <= FIRST_RECORDS:
+            return await self._take_and_commit()
+        # One after the other: at the same time each would count the others' time as its own, and
+        # all would take small steps.
+        async with self._large_steps:
+            return await self._take_and_commit()
+
+    async def _take_and_commit(self) -> int:
+        taken_count = await self._take_step()
+        if taken_count:
+            loop = asyncio.get_running_loop()
+            ended_s = loop.time()
+            await self.work.commit()
+            self._failures_in_a_row = 0
+            self._step_size.on_written(taken_count, loop.time() - ended_s)
+            self.ran_at_ms = _now_ms()
+        return taken_count
 
     async def _take_step(self) -> int:
         """Lets the work take batch after batch, as it chooses, while there are any; how many

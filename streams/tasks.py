@@ -82,7 +82,13 @@ class Tasks:
             for partition in sorted(set().union(*numbers)):
                 work = self._kept.pop((row.name, partition), None) or self._work_of(row, partition)
                 task = Task(
-                    row, partition, work, consumer, self.tools.names, self._step_records_max
+                    row,
+                    partition,
+                    work,
+                    consumer,
+                    self.tools.names,
+                    self._step_records_max,
+                    self.tools.large_steps if isinstance(work, StatefulWork) else None,
                 )
                 if isinstance(work, ResolverWork):
                     work.task = task

@@ -63,6 +63,8 @@ class Tools:
     """One task after the other: the first ones work while the last ones wait, the rows of one alone
     are in memory beside its state, and of the loop's turns one is a restore's, not one a task.
     """
+    large_steps: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """One large step after the other, of all tasks that are far behind."""
     foretelling: asyncio.Lock = field(default_factory=asyncio.Lock)
     """One stream after the other: a day ends for all of them at once."""
 
