@@ -49,7 +49,8 @@ class Position:
     `fetched` is the offset after the last record handed on since the seek, `position` the next
     one to fetch: past it by whatever markers and aborted records follow. `stable_end` is the last
     stable offset as of the last fetch, `high_watermark` the log's end: what lies between waits for
-    a producer's transaction to end. `is_lost`: the log no longer had the next record.
+    a producer's transaction to end; `told_ms` when that fetch was answered, by this clock.
+    `is_lost`: the log no longer had the next record.
     """
 
     position: int | None
@@ -57,6 +58,7 @@ class Position:
     stable_end: int | None = None
     high_watermark: int | None = None
     is_lost: bool = False
+    told_ms: int | None = None
 
 
 class BatchConsumerThread(driver.AIOKafkaConsumerThread):
@@ -137,7 +139,8 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         state = assignment.state_value(tp)
         position = state.position if state.has_valid_position else None
         fetched = self._fetched.get(tp, 0)
-        return Position(position, fetched, state.lso, state.highwater, tp in self._lost)
+        is_lost = tp in self._lost
+        return Position(position, fetched, state.lso, state.highwater, is_lost, state.timestamp)
 
     async def in_this_thread(self, work: Coroutine[Any, Any, Any]) -> Any:
         """Runs a coroutine in the fetching thread and waits for it in the caller's loop."""

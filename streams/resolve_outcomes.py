@@ -158,8 +158,11 @@ class ResolverWork(StatefulWork):
         return None
 
     async def _has_ended(self, topic: str) -> bool:
-        """Whether nothing of a topic is left to fetch just now."""
+        """Whether nothing of a topic is left to fetch just now: fetches tell, mostly."""
         assert self.task
+        has_ended = await self.task.has_ended(topic)
+        if has_ended is not None:
+            return has_ended
         ends = await self.tools.broker.ends([self.tools.names[topic]], self.partition)
         return await self.task.is_drained(topic, ends[self.tools.names[topic]])
 

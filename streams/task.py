@@ -21,13 +21,14 @@ from aiokafka.errors import KafkaError
 from faust.types import TP
 
 from agents_topics.roster import AgentRow
-from streams.batches import Batch, BatchConsumer, Position
+from streams.batches import FETCH_WAIT_MS_MAX, Batch, BatchConsumer, Position
 from streams.changelog import StateProblem
 from streams.logs import in_words
 from streams.step_size import FIRST_RECORDS, StepSize
 from streams.unstable import Unstable, unstable_at
 
 TICK_S = 1.0
+FRESH_MS_MAX = 2 * FETCH_WAIT_MS_MAX
 LOST_AFTER_S = 10.0
 REOPEN_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 PAUSE_ABOVE = 20_000
@@ -226,6 +227,20 @@ class Task:
         if waiting:
             return bool(waiting[0][0].offset >= until)
         position = await self._consumer.position_of(self._names[topic], self.partition)
+        return self._is_applied(topic, until, position)
+
+    async def has_ended(self, topic: str) -> bool | None:
+        """Whether all that a topic had when it was last fetched is fetched and applied; None where
+        that is longer ago than a fetch waits.
+        """
+        position = await self._consumer.position_of(self._names[topic], self.partition)
+        if position.told_ms is None or position.stable_end is None:
+            return None
+        if not 0 <= _now_ms() - position.told_ms <= FRESH_MS_MAX:
+            return None
+        return self._is_applied(topic, position.stable_end, position)
+
+    def _is_applied(self, topic: str, until: int, position: Position) -> bool:
         if self._batches[topic] or position.position is None or position.position < until:
             return False
         return position.fetched <= self._queues[topic].next_offset
