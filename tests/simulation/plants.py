@@ -99,12 +99,12 @@ class CountedAtResolution(ResolverWork):
     """What is resolved counts at once, and not when it has settled."""
 
     async def _write(self, step):
-        counted = self.__dict__.setdefault("counted", set())
+        resolved = self.__dict__.setdefault("resolved", set())
         for index, outcome in enumerate(step.outcomes):
-            is_first = outcome.status != "pending" and outcome.id not in counted
+            is_first = outcome.status != "pending" and outcome.id not in resolved
             step.outcomes[index] = structs.replace(outcome, is_settled=is_first)
             if is_first:
-                counted.add(outcome.id)
+                resolved.add(outcome.id)
         return await super()._write(step)
 
 

@@ -69,7 +69,13 @@ def test_a_seed_does_the_same_in_another_process():
 
 @pytest.mark.parametrize("bug", PLANTS)
 def test_a_planted_bug_is_caught(bug):
-    assert failing(range(CAUGHT_WITHIN), PLANTS[bug]) is not None
+    seed = failing(range(CAUGHT_WITHIN), PLANTS[bug])
+    assert seed is not None
+
+    problems = judge(World(make_plan(seed), PLANTS[bug]).run())
+
+    # By what it does to the outcomes: a plant that cannot run is no plant.
+    assert not [problem for problem in problems if problem.startswith("task_failed")]
 
 
 def test_what_fails_is_shortened_to_the_event_that_it_takes():
