@@ -49,11 +49,16 @@ def rights_of(command: str, prefix: str = "", agents: Sequence[AgentRow] = AGENT
         prefix: Of the installation's names.
         agents: Which of them a worker runs.
     """
-    wanted = _worker(agents) if command == "worker" else _NEEDS[command]()
-    return least(
-        Right(right.resource, prefix + right.name, right.operation, right.is_prefix)
-        for right in wanted
-    )
+    return _under(prefix, _worker(agents) if command == "worker" else _NEEDS[command]())
+
+
+def rights_to_look(prefix: str = "") -> list[Right]:
+    """What it takes to compare the topics with the contract; whoever does anything may do this."""
+    return _under(prefix, _look())
+
+
+def _under(prefix: str, rights: Iterable[Right]) -> list[Right]:
+    return least(Right(r.resource, prefix + r.name, r.operation, r.is_prefix) for r in rights)
 
 
 def least(rights: Iterable[Right]) -> list[Right]:
@@ -69,7 +74,7 @@ def least(rights: Iterable[Right]) -> list[Right]:
 
 def _worker(agents: Sequence[AgentRow]) -> Iterator[Right]:
     """Checks every topic; joins the group; each agent reads, and writes in its transactions."""
-    yield from _check()
+    yield from _look()
     yield Right("group", GROUP, "Read")
     for row in agents:
         yield from _topics("Read", row.reads)
@@ -112,7 +117,7 @@ def _status() -> Iterator[Right]:
 
 
 def _audit() -> Iterator[Right]:
-    yield from _check()
+    yield from _look()
     outputs = (topics.LATE_EVENTS, topics.DEAD_LETTERS, topics.FORGOTTEN, topics.OUTCOMES)
     changelogs = (topics.RESOLVER_CHANGELOG, topics.CALIBRATOR_CHANGELOG)
     yield from _topics("Read", (*RESOLVER.reads, *outputs, *changelogs))
@@ -204,9 +209,15 @@ def _repartitioned() -> Iterator[Right]:
     yield Right("group", GROUP, "Describe")
 
 
-def _check() -> Iterator[Right]:
+def _look() -> Iterator[Right]:
     yield from _topics("Describe", TOPICS)
     yield from _topics("DescribeConfigs", TOPICS)
+
+
+def _check() -> Iterator[Right]:
+    """Looks, and at the newest keys too: where their producer has put them."""
+    yield from _look()
+    yield from _topics("Read", (topics.AGENT_ACTIONS, topics.AGENT_INTERACTIONS))
 
 
 def _create() -> Iterator[Right]:
@@ -215,7 +226,7 @@ def _create() -> Iterator[Right]:
 
 
 def _doctor() -> Iterator[Right]:
-    yield from _check()
+    yield from _look()
     yield from _topics("Read", TOPICS)
 
 

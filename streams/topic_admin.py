@@ -16,7 +16,7 @@ from aiokafka.errors import (
 )
 
 from agents_topics.connection import Connection
-from agents_topics.rights import rights_of
+from agents_topics.rights import rights_of, rights_to_look
 from agents_topics.roster import AGENTS
 from agents_topics.topics import DAY_MS, FOREVER_MS, TOPICS, Topic
 from streams.changelog import REBUILD
@@ -131,7 +131,7 @@ async def check_topics(
     admin = AIOKafkaAdminClient(**connection.client_options())
     await admin.start()
     try:
-        lacks = await lacking_by(admin, connection, rights_of("topics-check", connection.prefix))
+        lacks = await lacking_by(admin, connection, rights_to_look(connection.prefix))
         if lacks:
             raise Denied(lacks)
         settings = await _settings_of(admin, [connection.topic(topic.name) for topic in TOPICS])

@@ -13,13 +13,14 @@ from agents_topics.rights import rights_of
 from agents_topics.roster import AGENTS
 from agents_topics.topics import AGENT_ACTIONS, AGENT_INTERACTIONS, DAY_MS, TOPICS, Topic
 from streams.partitioner import partitions_of
-from streams.rights import lacking_by
+from streams.rights import Denied, lacking_by
 from streams.settings import Settings
 from trueup.broker_view import Reader, administering, reading
 from trueup.doctor_tries import tries
 from trueup.findings import SKEW_S_MAX, Finding, judged, not_made
 from trueup.open_transactions import hanging, open_transactions
 
+INPUTS = (AGENT_ACTIONS, AGENT_INTERACTIONS)
 SPARE_MS = 7 * DAY_MS
 KEYS_MAX = 500
 
@@ -68,10 +69,9 @@ async def _looked_at(
         configs = await _configs(admin, [name for name in names if name in described])
     for finding in _topics(names, described, configs, settings, _floor_ms(policy, settings)):
         yield finding
-    inputs = (AGENT_ACTIONS, AGENT_INTERACTIONS)
-    if all(connection.topic(topic.name) in described for topic in inputs):
+    if all(connection.topic(topic.name) in described for topic in INPUTS):
         async with reading(connection) as reader:
-            for topic in inputs:
+            for topic in INPUTS:
                 partitions = described[connection.topic(topic.name)]["partitions"]
                 yield await _partitioner(reader, topic, len(partitions))
             if not may_write:
@@ -186,6 +186,23 @@ def _topic_in_words(partitions: list[Any], topic: Topic) -> str:
     kept = "compacted" if topic.cleanup == "compact" else "kept"
     count = "1 replica" if replicas == 1 else f"{replicas} replicas"
     return f"{len(partitions)} partitions, {count}, {kept}, LogAppendTime"
+
+
+async def partitioners(connection: Connection, partitions: int) -> list[Finding]:
+    """How the producers of each input place their keys.
+
+    Raises:
+        Denied: its user may not read them.
+        KafkaError, OSError: No broker answers, or not in time.
+    """
+    async with asyncio.timeout(LOOK_S_MAX):
+        async with administering(connection) as admin:
+            if lacks := await lacking_by(
+                admin, connection, rights_of("topics-check", connection.prefix)
+            ):
+                raise Denied(lacks)
+        async with reading(connection) as reader:
+            return [await _partitioner(reader, topic, partitions) for topic in INPUTS]
 
 
 async def _partitioner(reader: Reader, topic: Topic, count: int) -> Finding:

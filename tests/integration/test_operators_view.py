@@ -278,14 +278,36 @@ async def make_sick(settings: dict[str, str]) -> None:
         ]
     )
     await admin.close()
+    await send_astray(settings)
+
+
+async def send_astray(settings: dict[str, str]) -> None:
+    """A record where its key does not belong."""
     key = b"tenant/conversation"
     (right,) = partitions_of([key], PARTITIONS)
     producer = AIOKafkaProducer(bootstrap_servers=settings["KAFKA_BOOTSTRAP"])
     await producer.start()
-    await producer.send_and_wait(
-        prefix + "agent-interactions", b"{}", key, partition=(right + 1) % PARTITIONS
-    )
+    topic = settings["TRUEUP_PREFIX"] + "agent-interactions"
+    await producer.send_and_wait(topic, b"{}", key, partition=(right + 1) % PARTITIONS)
     await producer.stop()
+
+
+def test_topics_check_names_a_producer_with_another_partitioner(
+    kafka_bootstrap: str, tmp_path: Path
+) -> None:
+    prefix = f"astray-{uuid.uuid4().hex[:8]}-"
+    settings = {"KAFKA_BOOTSTRAP": kafka_bootstrap, "TRUEUP_PREFIX": prefix}
+    asyncio.run(create_topics(connection_of(settings), PARTITIONS))
+    well = trueup(tmp_path, settings, "topics", "check")
+    asyncio.run(send_astray(settings))
+
+    done = trueup(tmp_path, settings, "topics", "check")
+
+    assert (well.returncode, well.stdout) == (0, "Every topic is as it must be.\n")
+    assert done.returncode == 3
+    (line,) = done.stdout.splitlines()
+    assert line.startswith("FAIL  partitioner of agent-interactions: 1 of the newest 1 keys")
+    assert "murmur2_random" in line
 
 
 def test_doctor_names_a_table_whose_security_was_lifted_and_a_role_past_it(

@@ -13,6 +13,7 @@ from streams.settings import read_settings
 from streams.topic_admin import check_topics, create_topics
 from trueup.commands.options import Form, Printed
 from trueup.connecting import connection_here
+from trueup.doctor_kafka import partitioners
 from trueup.exits import ENVIRONMENT
 from trueup.half_copies import refuse_half_copy
 from trueup.printing import print_json, print_line
@@ -39,14 +40,20 @@ def create(replication: Replication = None) -> None:
 
 @command.command()
 def check() -> None:
-    """What a worker would stumble over; exit 3 if anything. Warnings stop nobody."""
-    settings = read_settings()
+    """What a worker would stumble over, producers that place keys elsewhere among it; exit 3 if
+    anything. Warnings stop nobody.
+    """
+    settings, connection = read_settings(), connection_here()
     longest_ms = load_policy(settings.policy).settle_after_ms_max + settings.grace_ms_max
-    problems = asyncio.run(check_topics(connection_here(), settings.partitions, longest_ms))
+    problems = asyncio.run(check_topics(connection, settings.partitions, longest_ms))
     for problem in problems:
         warning = " (warning)" if problem.is_warning else ""
         print_line(f"{problem.topic} {problem.reason}{warning}")
     if any(not problem.is_warning for problem in problems):
+        sys.exit(ENVIRONMENT)
+    placed = asyncio.run(partitioners(connection, settings.partitions))
+    if astray := [finding for finding in placed if finding.word == "FAIL"]:
+        print_line("\n".join(map(str, astray)))
         sys.exit(ENVIRONMENT)
     print_line("Every topic is as it must be.")
 
