@@ -48,6 +48,7 @@ def curve_json(curve: Curve) -> dict[str, Any]:
         "evidence": _evidence(curve),
         "threshold": _threshold(curve),
         "bins": list(_bins(curve)),
+        "unobserved": [index for index, held in enumerate(curve.bins) if not held.all.n],
         "provisional": None if curve.provisional is None else _provisional(curve.provisional),
     }
 
@@ -138,6 +139,7 @@ def number_lines(curve: Curve, ascii_only: bool) -> list[str]:
         f"  {'bin':8} {'n':>7} {'worth':>8} {'stated':>6} {'right':>6} {'any way':13} {'lead':>7}"
         f" {'right':>6} {'interval':13} {'perfect':13} positive negative ambiguous expired",
         *map(_row, told["bins"]),
+        *_unobserved_line(told["unobserved"]),
     ]
     return [in_ascii(line) for line in lines] if ascii_only else lines
 
@@ -170,6 +172,18 @@ def _row(told: dict[str, Any]) -> str:
         f" {_figure(told['lead_actual']):>6} {_ends(told['interval']):13} {_ends(told['band']):13}"
         f" {statuses}"
     )
+
+
+def _unobserved_line(indices: list[int]) -> Iterator[str]:
+    """Where nothing has come out, neighbours together.
+
+    >>> list(_unobserved_line([0, 1, 2, 5, 9])), list(_unobserved_line([]))
+    (['  unobserved: 0–30 %, 50–60 %, 90–100 %'], [])
+    """
+    begins = [index for index in indices if index - 1 not in indices]
+    ends = [index for index in indices if index + 1 not in indices]
+    if spans := [f"{10 * a}–{10 * b + 10} %" for a, b in zip(begins, ends, strict=True)]:
+        yield f"  unobserved: {', '.join(spans)}"
 
 
 def _figure(value: float | None) -> str:
