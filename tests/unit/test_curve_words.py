@@ -6,6 +6,7 @@ from math import log
 import pytest
 
 from agents_topics.calibration import CalibrationAlarm, StreamCalibration, ThresholdAdjustment
+from tables.calibration_bins import Sums
 from tables.day_curve import DAY_MS, DayBin, Span
 from tables.delay_curve import BUCKET_COUNT, DelayCurve
 from tables.forecast import Forecast
@@ -14,7 +15,7 @@ from tables.past_forecasts import ScoredForecast
 from tables.provisional import DelayCheck
 from tables.stream import Stream
 from tests.day_rows import STREAM
-from tests.real_data import ten_bins
+from tests.real_data import games, ten_bins
 from trueup.alarms import alarm_lines, flag_lines, flags_of
 from trueup.curve import Asked, Curve, provisional
 from trueup.curve_numbers import curve_json, number_lines
@@ -232,6 +233,61 @@ def test_the_numbers_name_the_bins_where_nothing_has_come_out():
     everywhere = curve_of([(50_000 + 100_000 * index, 1) for index in range(10)])
     assert curve_json(everywhere)["unobserved"] == []
     assert "unobserved" not in "\n".join(number_lines(everywhere, ascii_only=False))
+
+
+def test_the_brier_score_comes_with_its_parts_its_skill_and_the_greatest_error():
+    pairs = [(800_000, int(n < 30)) for n in range(40)] + [(200_000, n % 2) for n in range(40)]
+    found = curve_of(pairs)
+
+    told, lines = curve_json(found), number_lines(found, ascii_only=True)
+
+    assert told["brier"] == pytest.approx(0.265)
+    assert told["brier_parts"] == pytest.approx(
+        {
+            "reliability": 0.04625,
+            "resolution": 0.015625,
+            "uncertainty": 0.234375,
+            "within_variance": 0,
+            "within_covariance": 0,
+        }
+    )
+    assert told["brier_skill"] == pytest.approx(1 - 0.265 / 0.234375)
+    assert told["mce"] == pytest.approx(0.3)
+    assert lines[1] == (
+        "Brier = reliability 0.0462 - resolution 0.0156 + uncertainty 0.2344 + within bins 0.0000"
+        " - 0.0000; skill -0.1307, MCE 0.3000"
+    )
+    alike = curve_json(curve_of([(900_000, 1)]))
+    assert (alike["brier_skill"], alike["mce"]) == (None, None)
+    nothing = curve_json(curve_of([]))
+    assert (nothing["brier_parts"], nothing["brier_skill"], nothing["mce"]) == (None, None, None)
+    assert not any("Brier =" in line for line in number_lines(curve_of([]), ascii_only=True))
+    assert "; skill none, MCE none" in number_lines(curve_of([(900_000, 1)]), ascii_only=True)[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("nfl_games.csv", (0.00155, 0.02816, 0.24776, 0.00079, 0.00112)),
+        ("nhl_games.csv", (0.00399, 0.02013, 0.24832, 0.00078, 0.00170)),
+    ],
+)
+def test_other_peoples_forecasts_have_the_published_parts(name, parts):
+    told = curve_json(curve_of(games(name)))
+
+    assert list(told["brier_parts"].values()) == pytest.approx(parts, abs=5.001e-6)
+
+
+@pytest.mark.parametrize(("count", "mce"), [(19, 0.2), (20, 0.9)])
+def test_of_weighted_days_the_greatest_error_leaves_out_bins_that_are_worth_too_little(count, mce):
+    bins = [DayBin() for _ in range(10)]
+    for index, sums in (
+        (9, Sums(n=count, sp=900_000 * count)),
+        (6, Sums(n=20, sp=13_000_000, sy=9)),
+    ):
+        bins[index].all.update(sums, 1 << 30)
+
+    assert curve_json(replace(curve_of(SURE), bins=bins))["mce"] == pytest.approx(mce)
 
 
 # --- alarms --------------------------------------------------------------------------------------
