@@ -242,9 +242,9 @@ class ThresholdAdjustment:
     log_evidence_nanos: int
     """10⁹ ln E against the map that was in force before."""
     expected_before: float | None
-    """The success that the map expects at the old threshold."""
+    """The success that the map expects at the old threshold; null where its bin is unobserved."""
     expected_after: float | None
-    """The success that it expects at the new one."""
+    """The success that it expects at the new one; null likewise."""
     observed_before: float | None
     """The success of what was acted on before, at the old threshold; null until enough is seen."""
     observed_after: float | None

@@ -121,7 +121,7 @@ CALIBRATION_EXAMPLES: dict[type[Any], dict[str, dict[str, Any]]] = {
             **_MAP,
             "n": 240,
             "log_evidence_nanos": 12_408_000_000,
-            "expected_before": 0.472984,
+            "expected_before": None,
             "expected_after": 0.579076,
             "observed_before": 0.6,
             "observed_after": None,

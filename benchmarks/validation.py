@@ -109,7 +109,7 @@ means success .70 at the threshold.
 
 Two thousand streams through real Kafka, workers and Postgres: `make validate THROUGH=kafka`, on
 [a page of its own](validation-kafka.md). The demo's agents over twenty seeds, through the resolver:
-`make validate-demo`, recorded in benchmarks/results/demo_seeds.json.
+`make validate-demo`, [in words](calibration.md#the-demo-over-twenty-seeds).
 """
 
 

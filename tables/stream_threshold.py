@@ -23,11 +23,13 @@ from tables.stream_test import ten_sums
 from tables.stream_times import NEVER_MS
 from tables.thresholds import (
     BLIND_RECORDS_MIN,
+    DIGITS,
     Decision,
     Seen,
     Threshold,
     ThresholdRule,
     decide,
+    expected_success,
     is_rested,
     weak_evidence,
 )
@@ -38,7 +40,6 @@ EFFECT_RECORDS = 100
 ASKED_AGAIN_SHARE = 20
 EARLIER_MAX = 100
 """So many changes may be rolled back."""
-DIGITS = 6
 
 Cause = Literal["evidence", "set", "roll_back", "release"]
 goal_of = lru_cache(CalibrationMap.inverse_millionths)
@@ -76,7 +77,8 @@ class StreamThreshold:
     """The threshold of one stream, and what is seen for it.
 
     Args:
-        lead_bins: The stream's lead sums, by bin: what is seen while nothing has changed yet.
+        lead_bins: The stream's lead sums, by bin: what was ever observed, and all that is seen
+            while nothing has changed yet.
         is_first: Whether nothing of the stream came before.
     """
 
@@ -130,6 +132,7 @@ class StreamThreshold:
         return Seen(
             test_lead if self.own_epoch is None else self.own_epoch,
             self._lead_bins if self.own_since is None else self.own_since,
+            self._lead_bins,
             self.below_n >= BLIND_RECORDS_MIN,
         )
 
@@ -245,8 +248,8 @@ class StreamThreshold:
             map_b_millionths=found and found.b_millionths,
             n=n,
             log_evidence_nanos=log_nanos,
-            expected_before=found and round(found.of(old / UNIT), DIGITS),
-            expected_after=found and round(found.of(new / UNIT), DIGITS),
+            expected_before=found and expected_success(found, self._lead_bins, old),
+            expected_after=found and expected_success(found, self._lead_bins, new),
             observed_before=before.rate,
             observed_after=None,
             observed_n_before=before.n,

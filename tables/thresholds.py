@@ -24,6 +24,7 @@ BLIND_STEP_MAX = 20_000
 BLIND_RECORDS_MIN = 30
 BLIND_SHORTFALL_MAX = 50_000
 SURE_STANDARD_ERRORS = 2
+DIGITS = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +71,11 @@ class Threshold:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """Lead sums by bin: of the epoch, and since τ last changed; and whether p < τ is acted on."""
+    """Lead sums by bin: of the epoch, since τ last changed, of all; whether p < τ is acted on."""
 
     epoch: Sequence[Sums]
     since_change: Sequence[Sums]
+    ever: Sequence[Sums]
     is_below_observed: bool
 
 
@@ -175,16 +177,38 @@ def _reason(
 ) -> str:
     """Map, evidence, stated and actual at the threshold, and the change that is expected."""
     evidence, at = test.of_map, seen.epoch[bin_index_of(old)]
-    shown = "nothing seen at the threshold"
+    since = "the last map" if test.epoch else "the test began"
+    shown = f"nothing seen at the threshold since {since}"
     if at.n:
         stated, actual = at.sp / UNIT / at.n, at.sy / at.n
         shown = f"at the threshold stated {stated:.3f}, right {actual:.3f} of {at.n:,}"
     return (
         f"map a {in_force.a:.3f}, b {in_force.b:.3f}; evidence"
         f" {evidence_odds(evidence.log_nanos())} after {evidence.n:,} lead records; {shown};"
-        f" success there expected to go from {in_force.of(old / UNIT):.3f}"
-        f" to {in_force.of(new / UNIT):.3f}"
+        f" {_change_words(in_force, seen, old, new)}"
     )
+
+
+def _change_words(in_force: CalibrationMap, seen: Seen, old: int, new: int) -> str:
+    before, after = (expected_success(in_force, seen.ever, value) for value in (old, new))
+    if before is not None and after is not None:
+        return f"success there expected to go from {before:.3f} to {after:.3f}"
+    told = (
+        f"{'unobserved' if found is None else f'{found:.3f}'} at {value / UNIT:.3f}"
+        for found, value in ((before, old), (after, new))
+    )
+    return f"success expected: {', '.join(told)}"
+
+
+def expected_success(found: CalibrationMap, ever: Sequence[Sums], threshold: int) -> float | None:
+    """The success that a map expects at a threshold; None where its bin has no lead record at all.
+
+    >>> ever = [Sums() for _ in range(10)]; ever[7].update(720_000, 1)
+    >>> doubting = CalibrationMap(-500_000, 1_000_000)
+    >>> [expected_success(doubting, ever, threshold) for threshold in (700_000, 800_000)]
+    [0.585962, None]
+    """
+    return round(found.of(threshold / UNIT), DIGITS) if ever[bin_index_of(threshold)].n else None
 
 
 def adjustment(

@@ -277,7 +277,11 @@ def move(it, at_ms, rule):
     below = [r for r in recent if r.y is not None and r.millionths < it.threshold.value]
     epoch = ten_bins(pairs(epoch_of(it)))
     decision = decide(
-        it.threshold, asked, it.test, Seen(epoch, ten_bins(pairs(recent)), len(below) >= 30), at_ms
+        it.threshold,
+        asked,
+        it.test,
+        Seen(epoch, ten_bins(pairs(recent)), ten_bins(pairs(it.leads)), len(below) >= 30),
+        at_ms,
     )
     is_moved = decision.adopted is not None or decision.threshold != it.threshold
     n, in_force = it.test.of_map.n, it.test.epoch
@@ -337,14 +341,23 @@ def change(it, changed, cause, at_ms, found, n, log_nanos):
             map_b_millionths=found.b_millionths if found else None,
             n=n,
             log_evidence_nanos=log_nanos,
-            expected_before=round(found.of(old / 1e6), 6) if found else None,
-            expected_after=round(found.of(new / 1e6), 6) if found else None,
+            expected_before=expected_at(it, found, old),
+            expected_after=expected_at(it, found, new),
             observed_before=rate(before),
             observed_after=None,
             observed_n_before=len(before),
             observed_n_after=0,
         )
     )
+
+
+def expected_at(it, found, threshold):
+    """The map's success at a threshold, if any lead record with an outcome lies in its bin."""
+    low = min(threshold // 100_000, 9) * 100_000
+    high = 1_000_001 if low == 900_000 else low + 100_000
+    if found is None or not any(low <= r.millionths < high for r in it.leads if r.y is not None):
+        return None
+    return round(found.of(threshold / 1e6), 6)
 
 
 def on_override(it, override):

@@ -71,7 +71,7 @@ def every_kind(tenant_id, n=2):
             **of, number=1, at_ms=START_MS, cause="evidence", direction="increase",
             magnitude=0.05, old_threshold=0.7, new_threshold=0.75, reason="n=200: ō < f̄",
             map_a_millionths=1, map_b_millionths=None, n=n, log_evidence_nanos=4,
-            expected_before=0.6, expected_after=0.7, observed_before=None, observed_after=0.71,
+            expected_before=0.6, expected_after=None, observed_before=None, observed_after=0.71,
             observed_n_before=0, observed_n_after=100,
         ),
         "calibration_maps": CalibrationMap(

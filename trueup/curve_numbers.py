@@ -1,16 +1,23 @@
 """The numbers behind a curve, for a program and for who asks with `--numbers`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from tables.calibration_bins import UNIT
+from tables.calibration_bins import UNIT, Sums
 from tables.day_curve import DayBin, weighted_error
 from tables.debiased_error import DebiasedError
 from tables.evidence_odds import NANO
 from tables.recalibration import recalibration
 from tables.score_ends import Ends, brier_ends, error_ends, rate_ends
-from tables.scores import brier_score, expected_calibration_error
+from tables.scores import (
+    MCE_RECORDS_MIN,
+    brier_parts,
+    brier_score,
+    brier_skill,
+    expected_calibration_error,
+    maximum_calibration_error,
+)
 from trueup.calibration_words import error_json, error_words
 from trueup.curve import Curve, Provisional, date_of
 from trueup.curve_words import bands, map_in_force, verdict_sentence
@@ -41,19 +48,36 @@ def curve_json(curve: Curve) -> dict[str, Any]:
         "n": sum(held.all.n for held in curve.bins),
         "brier": brier_score(every),
         "brier_ends": brier_ends(every),
+        "brier_parts": _parts(every),
+        "brier_skill": brier_skill(every),
         "ece": expected_calibration_error(every),
         "ece_ends": error_ends(every),
+        "mce": _greatest_error(curve),
         "ece2": error_json(_error(curve)),
         "smooth_ece": curve.smooth_error,
         "evidence": _evidence(curve),
         "threshold": _threshold(curve),
         "bins": list(_bins(curve)),
+        "unobserved": [index for index, held in enumerate(curve.bins) if not held.all.n],
         "provisional": None if curve.provisional is None else _provisional(curve.provisional),
     }
 
 
 def _error(curve: Curve) -> DebiasedError | None:
     return weighted_error([held.lead for held in curve.bins])
+
+
+def _parts(bins: Sequence[Sums]) -> dict[str, float] | None:
+    parts = brier_parts(bins)
+    if parts is None:
+        return None
+    return {name: float(part) for name, part in asdict(parts).items()}
+
+
+def _greatest_error(curve: Curve) -> float | None:
+    """MCE; where days are weighted a bin counts that is worth as many records as it has to have."""
+    worth = [held.all for held in curve.bins if held.all.n_effective >= MCE_RECORDS_MIN]
+    return maximum_calibration_error([held.sums for held in worth])
 
 
 def _evidence(curve: Curve) -> dict[str, Any]:
@@ -133,13 +157,25 @@ def number_lines(curve: Curve, ascii_only: bool) -> list[str]:
         f"Brier {_figure(told['brier'])} {_ends(told['brier_ends'])},"
         f" ECE {_figure(told['ece'])} {_ends(told['ece_ends'])},"
         f" {error_words(_error(curve), curve.smooth_error, ascii_only)}",
+        *_parts_line(told),
         _evidence_line(told["evidence"]),
         _threshold_line(told["threshold"]),
         f"  {'bin':8} {'n':>7} {'worth':>8} {'stated':>6} {'right':>6} {'any way':13} {'lead':>7}"
         f" {'right':>6} {'interval':13} {'perfect':13} positive negative ambiguous expired",
         *map(_row, told["bins"]),
+        *_unobserved_line(told["unobserved"]),
     ]
     return [in_ascii(line) for line in lines] if ascii_only else lines
+
+
+def _parts_line(told: dict[str, Any]) -> Iterator[str]:
+    if parts := told["brier_parts"]:
+        reliability, resolution, uncertainty, variance, covariance = map(_figure, parts.values())
+        skill, mce = (_figure(told[name]) or "none" for name in ("brier_skill", "mce"))
+        yield (
+            f"Brier = reliability {reliability} - resolution {resolution} + uncertainty"
+            f" {uncertainty} + within bins {variance} - {covariance}; skill {skill}, MCE {mce}"
+        )
 
 
 def _evidence_line(told: dict[str, Any]) -> str:
@@ -170,6 +206,18 @@ def _row(told: dict[str, Any]) -> str:
         f" {_figure(told['lead_actual']):>6} {_ends(told['interval']):13} {_ends(told['band']):13}"
         f" {statuses}"
     )
+
+
+def _unobserved_line(indices: list[int]) -> Iterator[str]:
+    """Where nothing has come out, neighbours together.
+
+    >>> list(_unobserved_line([0, 1, 2, 5, 9])), list(_unobserved_line([]))
+    (['  unobserved: 0–30 %, 50–60 %, 90–100 %'], [])
+    """
+    begins = [index for index in indices if index - 1 not in indices]
+    ends = [index for index in indices if index + 1 not in indices]
+    if spans := [f"{10 * a}–{10 * b + 10} %" for a, b in zip(begins, ends, strict=True)]:
+        yield f"  unobserved: {', '.join(spans)}"
 
 
 def _figure(value: float | None) -> str:

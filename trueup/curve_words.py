@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from math import exp, log
 from textwrap import wrap
 
-from tables.calibration_bins import UNIT, Sums
+from tables.calibration_bins import UNIT, Sums, millionths_of
 from tables.calibration_map import CalibrationMap
 from tables.day_curve import DayBin, WeightedSums, bin_to_name, day_of
 from tables.direction import OVER_CONFIDENT, UNDER_CONFIDENT
@@ -16,6 +16,7 @@ from tables.rate_intervals import consistency_band
 from tables.recalibration import recalibration
 from tables.score_ends import rate_ends
 from tables.stream import Stream
+from tables.thresholds import expected_success
 from tables.verdict import CALIBRATED, INSUFFICIENT, MISCALIBRATED, has_enough
 from trueup.calibration_words import names
 from trueup.curve import Curve, Provisional, date_of
@@ -131,16 +132,28 @@ def threshold_words(curve: Curve) -> str:
             return f"threshold {now:.2f} stays: too little has settled to move it"
         in_force, error = fitted.map, fitted.threshold_standard_error(curve.target)
     wanted = in_force.inverse(curve.target)
+    before, after = (_expected(curve, in_force, threshold) for threshold in (now, wanted))
     if f"{wanted:.2f}" == f"{now:.2f}":
-        return f"threshold {now:.2f} is where success is {curve.target:.2f}"
+        seen = " by the map, unobserved there" if after is None else ""
+        return f"threshold {now:.2f} is where success is {curve.target:.2f}{seen}"
     if abs(wanted - now) < SURE_STANDARD_ERRORS * error:
         return f"threshold {now:.2f} stays: {wanted:.2f} is no surer a choice"
-    before = in_force.of(now)
+    if before is None or after is None:
+        told = " → ".join("unobserved" if p is None else f"{p:.2f}" for p in (before, after))
+        return (
+            f"threshold {now:.2f} → {wanted:.2f} for success {curve.target:.2f}, expected there"
+            f" {told}"
+        )
     change = "raise" if wanted > now else "allow more actions: it would lower"
     return (
         f"threshold {now:.2f} → {wanted:.2f} would {change} success there from {before:.2f} to"
         f" {curve.target:.2f}"
     )
+
+
+def _expected(curve: Curve, found: CalibrationMap, threshold: float) -> float | None:
+    lead = [held.lead.sums for held in curve.bins]
+    return expected_success(found, lead, millionths_of(threshold))
 
 
 def map_in_force(curve: Curve) -> CalibrationMap | None:

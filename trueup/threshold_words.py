@@ -54,9 +54,14 @@ def _adjustment_lines(one: ThresholdAdjustment) -> Iterator[str]:
 
 
 def _expected(one: ThresholdAdjustment) -> str:
-    if one.expected_before is None or one.expected_after is None:
+    if one.cause != "evidence":
         return ""
-    return f"expected success there {one.expected_before:.3f} → {one.expected_after:.3f}"
+    before, after = map(_rate, (one.expected_before, one.expected_after))
+    return f"expected success there {before} → {after}"
+
+
+def _rate(rate: float | None) -> str:
+    return "unobserved" if rate is None else f"{rate:.3f}"
 
 
 def _observed(one: ThresholdAdjustment) -> str:

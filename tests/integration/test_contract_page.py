@@ -9,12 +9,16 @@ import uuid
 from pathlib import Path
 
 import pytest
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
+from agents_topics.calibration import calibrated_confidence
 from agents_topics.codec import Decoded, Decoder
 from agents_topics.connection import Connection
 from streams.partitioner import partitions_of
 from streams.topic_admin import create_topics
+from tests.unit.test_followed_map import LOGISTIC
+from tests.unit.test_followed_map import read as read_map
+from tests.unit.test_followed_map import sent as sent_by_calibrator
 from trueup.check import EVENT_TYPES
 
 ROOT = Path(__file__).parents[2]
@@ -41,8 +45,8 @@ def run(command, connection=None, cwd=ROOT):
     environment = {**os.environ, "PATH": os.pathsep.join(paths)}
     if connection:
         environment["KAFKA_BOOTSTRAP"] = connection.bootstrap
-        command = [re.sub(r"\bagent-(?=[a-z]+s\b|feedback\b)", f"{connection.prefix}agent-", part)
-                   for part in command]  # fmt: skip
+        names = r"\b(agent-(?=[a-z]+s\b|feedback\b)|calibration-(?=maps\b))"
+        command = [re.sub(names, rf"{connection.prefix}\1", part) for part in command]
     return subprocess.run(
         command, cwd=cwd, env=environment, capture_output=True, text=True, check=False, timeout=60
     )
@@ -109,6 +113,28 @@ async def test_python_sends_a_structured_cloudevent(connection):
     assert b"crm-992" in record.value
 
 
+async def test_an_agent_follows_the_map_of_its_stream_and_without_one_its_own_confidence(
+    connection,
+):
+    outs, _ = sent_by_calibrator(LOGISTIC)
+    writer = AIOKafkaProducer(**connection.client_options())
+    await writer.start()
+    for out in outs["calibration-maps"]:
+        await writer.send_and_wait(connection.topic("calibration-maps"), out.value, out.key)
+    await writer.stop()
+
+    ran = run([sys.executable, "-c", block("python", "following")], connection)
+
+    corrected = calibrated_confidence(read_map(outs["calibration-maps"][-1].value), 0.82)
+    assert corrected == pytest.approx(0.6, abs=0.1)
+    assert ran.stdout.splitlines() == [
+        f"send_email says 0.82, expect {corrected:.3f}",
+        "send_email says 0.2, expect 0.200",
+        "make_call says 0.82, expect 0.820",
+        "make_call says 0.2, expect 0.200",
+    ], ran.stderr
+
+
 @pytest.mark.skipif(not shutil.which("kcat"), reason="kcat is not installed")
 async def test_kcat_sends_plain_events_and_cloudevents(connection):
     for name in ("kcat", "kcat-cloudevent"):
@@ -128,6 +154,6 @@ def test_every_example_of_the_page_is_run():
 
     assert named == {
         "sh check", "text check", "python schema", "text schema", "sh kcat", "python plain",
-        "sh kcat-cloudevent", "python cloudevent",
+        "sh kcat-cloudevent", "python cloudevent", "python following",
     }  # fmt: skip
     assert len(re.findall(r"^```\w", PAGE, re.MULTILINE)) == len(named)

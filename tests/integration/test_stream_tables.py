@@ -104,7 +104,7 @@ async def test_every_value_of_a_decision_reaches_its_column(url, written):
     )  # fmt: skip
     assert await own("threshold_adjustments") == (
         1, AT, "evidence", "increase", 0.05, 0.7, 0.75, "n=200: ō < f̄", ONES, None, 2, 4 * NATS,
-        0.6, 0.7, None, 0.71, 0, 100,
+        0.6, None, None, 0.71, 0, 100,
     )  # fmt: skip
     assert await own("calibration_maps") == (
         1, AT, 2, "monotone", -ONES, 2, [None, 0.25] + [None] * 8,

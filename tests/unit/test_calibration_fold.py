@@ -316,6 +316,30 @@ def test_a_threshold_that_a_person_holds_moves_only_when_it_is_released():
     assert released[2].cause == "evidence"
 
 
+def test_where_nothing_was_observed_no_success_is_expected():
+    inputs = [plain(n, (650_000, 720_000)[n % 2], int(n % 5 < 2)) for n in range(400)]
+    fold = StreamFold(STREAM)
+    enter(fold, inputs)
+
+    told = fold.take_events()
+    moves = [one for one in told if isinstance(one, ThresholdAdjustment)]
+    (found,) = [one for one in told if isinstance(one, CalibrationMap)]
+    assert [rate is None for rate in found.rates] == [True] * 6 + [False] * 2 + [True] * 2
+    assert [one.new_threshold for one in moves] == pytest.approx([0.8, 0.9, 0.91], abs=0.01)
+    first, *others = moves
+    assert (first.expected_before, first.expected_after) == (pytest.approx(0.4, abs=0.1), None)
+    assert first.reason.endswith(
+        f"expected: {first.expected_before:.3f} at 0.700, unobserved at 0.800"
+    )
+    for one in others:
+        assert (one.expected_before, one.expected_after) == (None, None)
+        assert one.map_a_millionths == found.a_millionths
+        assert one.reason.count("unobserved at 0.") == 2
+        assert "expected to go" not in one.reason
+    assert stream_record(fold).reason == moves[-1].reason
+    assert folded(inputs, (150, 300), (150, 300)) == expected(STREAM, inputs, RULES)
+
+
 def test_a_fit_that_moves_nothing_is_not_made_again_at_each_record():
     fold = StreamFold(STREAM)
     fold.on_override(Override(0, "set", 880_000, "ann"), RULES["p1"])

@@ -6,6 +6,7 @@ from math import log
 import pytest
 
 from agents_topics.calibration import CalibrationAlarm, StreamCalibration, ThresholdAdjustment
+from tables.calibration_bins import Sums
 from tables.day_curve import DAY_MS, DayBin, Span
 from tables.delay_curve import BUCKET_COUNT, DelayCurve
 from tables.forecast import Forecast
@@ -14,10 +15,10 @@ from tables.past_forecasts import ScoredForecast
 from tables.provisional import DelayCheck
 from tables.stream import Stream
 from tests.day_rows import STREAM
-from tests.real_data import ten_bins
+from tests.real_data import games, ten_bins
 from trueup.alarms import alarm_lines, flag_lines, flags_of
 from trueup.curve import Asked, Curve, provisional
-from trueup.curve_numbers import number_lines
+from trueup.curve_numbers import curve_json, number_lines
 from trueup.curve_words import curve_lines, verdict_sentence
 from trueup.foretelling import Foretold, forecast_lines
 from trueup.standing_words import standing_json, standing_words
@@ -67,7 +68,7 @@ def curve_of(pairs, asked=None, tested=None, **stands):
 def test_the_verdict_is_one_sentence_with_place_evidence_and_what_the_threshold_would_do():
     assert verdict_sentence(curve_of(SURE)) == (
         "over-confident by 0.16 around 0.8; evidence 1 : 340 after 212 settled actions;"
-        " threshold 0.70 → 0.85 would raise success there from 0.53 to 0.70"
+        " threshold 0.70 → 0.85 for success 0.70, expected there unobserved → 0.70"
     )
 
 
@@ -113,19 +114,39 @@ def test_where_no_bin_can_be_named_all_of_them_or_the_verdict_is(pairs, verdict,
     [
         (SURE, {"is_threshold_held": True}, "threshold 0.70 is held there by a person"),
         (
-            SURE,
+            spread(700_000, 0.7),
             {"map_a_millionths": 0, "map_b_millionths": 1_000_000},
             "threshold 0.70 is where success is 0.70",
         ),
         (
             SURE,
+            {"map_a_millionths": 0, "map_b_millionths": 1_000_000},
+            "threshold 0.70 is where success is 0.70 by the map, unobserved there",
+        ),
+        (
+            spread(700_000, 0.78),
             {"map_a_millionths": 400_000, "map_b_millionths": 1_000_000},
             "threshold 0.70 → 0.61 would allow more actions: it would lower success there from"
             " 0.78 to 0.70",
         ),
+        (
+            spread(750_000, 0.78),
+            {"map_a_millionths": -400_000, "map_b_millionths": 1_000_000},
+            "threshold 0.70 → 0.78 would raise success there from 0.61 to 0.70",
+        ),
+        (
+            [(720_000, 1), *SURE],
+            {"map_a_millionths": 400_000, "map_b_millionths": 1_000_000},
+            "threshold 0.70 → 0.61 for success 0.70, expected there 0.78 → unobserved",
+        ),
+        (
+            [(650_000, 1)],
+            {"map_a_millionths": -900_000, "map_b_millionths": 1_000_000},
+            "threshold 0.70 → 0.85 for success 0.70, expected there unobserved → unobserved",
+        ),
         (spread(700_000, 0.65, 40), {}, "threshold 0.70 stays: 0.7"),
     ],
-    ids=["held", "there", "lower", "unsure"],
+    ids=["held", "there", "unseen", "lower", "raise", "lower unseen", "both unseen", "unsure"],
 )
 def test_what_would_become_of_the_threshold(pairs, stands, says):
     assert says in verdict_sentence(curve_of(pairs, **stands))
@@ -201,6 +222,74 @@ def test_what_is_open_is_told_with_its_check_or_withheld_with_the_reason(found, 
     assert "240" in told
 
 
+def test_the_numbers_name_the_bins_where_nothing_has_come_out():
+    found = curve_of([(150_000, None), (820_000, 1), (850_000, 0), (999_999, 1)])
+
+    told, lines = curve_json(found), number_lines(found, ascii_only=False)
+
+    assert told["unobserved"] == [0, 1, 2, 3, 4, 5, 6, 7]
+    assert [held["index"] for held in told["bins"] if held["actual"] is not None] == [8, 9]
+    assert lines[-1] == "  unobserved: 0–80 %"
+    everywhere = curve_of([(50_000 + 100_000 * index, 1) for index in range(10)])
+    assert curve_json(everywhere)["unobserved"] == []
+    assert "unobserved" not in "\n".join(number_lines(everywhere, ascii_only=False))
+
+
+def test_the_brier_score_comes_with_its_parts_its_skill_and_the_greatest_error():
+    pairs = [(800_000, int(n < 30)) for n in range(40)] + [(200_000, n % 2) for n in range(40)]
+    found = curve_of(pairs)
+
+    told, lines = curve_json(found), number_lines(found, ascii_only=True)
+
+    assert told["brier"] == pytest.approx(0.265)
+    assert told["brier_parts"] == pytest.approx(
+        {
+            "reliability": 0.04625,
+            "resolution": 0.015625,
+            "uncertainty": 0.234375,
+            "within_variance": 0,
+            "within_covariance": 0,
+        }
+    )
+    assert told["brier_skill"] == pytest.approx(1 - 0.265 / 0.234375)
+    assert told["mce"] == pytest.approx(0.3)
+    assert lines[1] == (
+        "Brier = reliability 0.0462 - resolution 0.0156 + uncertainty 0.2344 + within bins 0.0000"
+        " - 0.0000; skill -0.1307, MCE 0.3000"
+    )
+    alike = curve_json(curve_of([(900_000, 1)]))
+    assert (alike["brier_skill"], alike["mce"]) == (None, None)
+    nothing = curve_json(curve_of([]))
+    assert (nothing["brier_parts"], nothing["brier_skill"], nothing["mce"]) == (None, None, None)
+    assert not any("Brier =" in line for line in number_lines(curve_of([]), ascii_only=True))
+    assert "; skill none, MCE none" in number_lines(curve_of([(900_000, 1)]), ascii_only=True)[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("nfl_games.csv", (0.00155, 0.02816, 0.24776, 0.00079, 0.00112)),
+        ("nhl_games.csv", (0.00399, 0.02013, 0.24832, 0.00078, 0.00170)),
+    ],
+)
+def test_other_peoples_forecasts_have_the_published_parts(name, parts):
+    told = curve_json(curve_of(games(name)))
+
+    assert list(told["brier_parts"].values()) == pytest.approx(parts, abs=5.001e-6)
+
+
+@pytest.mark.parametrize(("count", "mce"), [(19, 0.2), (20, 0.9)])
+def test_of_weighted_days_the_greatest_error_leaves_out_bins_that_are_worth_too_little(count, mce):
+    bins = [DayBin() for _ in range(10)]
+    for index, sums in (
+        (9, Sums(n=count, sp=900_000 * count)),
+        (6, Sums(n=20, sp=13_000_000, sy=9)),
+    ):
+        bins[index].all.update(sums, 1 << 30)
+
+    assert curve_json(replace(curve_of(SURE), bins=bins))["mce"] == pytest.approx(mce)
+
+
 # --- alarms --------------------------------------------------------------------------------------
 
 
@@ -268,14 +357,23 @@ def test_a_threshold_says_why_it_stands_there_and_what_came_of_moving_it():
     )  # fmt: skip
     early = replace(moved, number=2, observed_after=None, observed_n_after=3)
     by_hand = replace(moved, number=3, cause="set", expected_before=None, observed_after=None)
+    unseen = replace(early, number=4, expected_after=None)
+    nowhere = replace(unseen, number=5, expected_before=None)
     held = replace(STANDS, is_threshold_held=True, threshold_changed_at_ms=DAY * DAY_MS)
 
-    told = list(threshold_lines([held], [by_hand, early, moved], {"t": "acme"}))
+    moves = [nowhere, unseen, by_hand, early, moved]
+    told = list(threshold_lines([held], moves, {"t": "acme"}))
 
     assert told == [
         "acme: qualify → deal_progression within 3 days, confidence from judge: threshold 0.700"
         " since 2026-01-05 00:00:00 UTC, held by a person",
         "  not moved: the cool-down of one window is not over",
+        "  5. 2026-01-05 00:00:00 UTC 0.700 → 0.760 by evidence: map a -0.3",
+        "     expected success there unobserved → unobserved; observed: not enough yet, 3 lead"
+        " records since",
+        "  4. 2026-01-05 00:00:00 UTC 0.700 → 0.760 by evidence: map a -0.3",
+        "     expected success there 0.610 → unobserved; observed: not enough yet, 3 lead records"
+        " since",
         "  3. 2026-01-05 00:00:00 UTC 0.700 → 0.760 set by a person: map a -0.3",
         "     observed: not enough yet, 100 lead records since",
         "  2. 2026-01-05 00:00:00 UTC 0.700 → 0.760 by evidence: map a -0.3",

@@ -1,6 +1,9 @@
 """The demo's agents are told apart by the calibrator, whatever the seed."""
 
+import json
+import re
 from functools import cache
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -22,6 +25,7 @@ from trueup.demo_agents import OVER_CONFIDENT, UNDER_CONFIDENT, WELL_CALIBRATED
 from trueup.demo_workload import workload
 
 SEEDS = (1, 2)
+ROOT = Path(__file__).parents[2]
 
 
 @cache
@@ -96,3 +100,32 @@ def test_drift_and_resolution_are_found_where_they_are():
     assert [has_drift(pairs) for pairs in (still, drifting, telling)] == [False, True, False]
     assert has_resolution(telling)
     assert not has_resolution([(300_000 + 500_000 * (k % 2), k // 2 % 2) for k in range(400)])
+
+
+def test_the_page_tells_what_was_recorded():
+    seen = json.loads((ROOT / "benchmarks/results/demo_seeds.json").read_text("utf-8"))
+    page = (ROOT / "docs/calibration.md").read_text("utf-8")
+    section = page.split("## The demo over twenty seeds\n")[1].split("\n## ")[0]
+    rows = [
+        [cell.strip() for cell in row.split("|")[1:-1]]
+        for row in section.splitlines()
+        if "|" in row
+    ]
+
+    told = {row[0]: row[1:] for row in rows}
+
+    for one in seen["agents"]:
+        right = [one["alarm_at_n_latest"], one["named_right"], one["moved"], one["moved_right"]]
+        verdicts = sorted(f"{count} {word}" for word, count in one["verdicts"].items())
+        truth, alarm, *cells, words = told[one["agent"]]
+        assert (truth, alarm) == (one["truth"], f"{one['alarmed']} of {one['seeds']}")
+        assert cells == ["–" if value is None else str(value) for value in right]
+        assert sorted(words.split(", ")) == verdicts
+    alarmed = sum(one["alarmed"] for one in seen["agents"])
+    assert told["as they were"] == [f"{alarmed}", f"{seen['resolution']}", ""]
+    assert told["drawn at the stated rate"] == [f"{seen['alarms_redrawn']}", "", ""]
+    names = ("alarms_shuffled", "resolution_shuffled", "drift_shuffled")
+    assert told["shuffled within the stream"] == [f"{seen[name]}" for name in names]
+    assert re.search(
+        rf"\*must\* have an alarm: {seen['alarms_shuffled']} of {seen['streams']} ", section
+    )

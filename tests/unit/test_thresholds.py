@@ -25,9 +25,10 @@ RULE = ThresholdRule(target=700_000, cool_down_ms=1_000)
 NOTHING = ten_bins([])
 
 
-def seen_of(pairs, since=None, is_below_observed=True):
+def seen_of(pairs, since=None, is_below_observed=True, ever=None):
     bins = ten_bins(pairs)
-    return Seen(bins, bins if since is None else ten_bins(since), is_below_observed)
+    recent = bins if since is None else ten_bins(since)
+    return Seen(bins, recent, recent if ever is None else ten_bins(ever), is_below_observed)
 
 
 def test_of(pairs):
@@ -51,8 +52,30 @@ def test_evidence_adopts_a_map_and_takes_a_step_with_its_reason():
     shape = adjustment("send_email", Threshold(700_000), decision)
     assert (shape.direction, shape.new_threshold) == ("increase", 0.8)
     assert shape.magnitude == pytest.approx(0.1)
-    for part in ("map a -0.", "evidence 1 : ", "after 400 lead records", "expected to go from"):
+    for part in ("map a -0.", "evidence 1 : ", "after 400 lead records", "unobserved at 0.700"):
         assert part in shape.reason
+
+
+@pytest.mark.parametrize(
+    ("ever", "says"),
+    [
+        ([720_000, 800_000], "success there expected to go from 0.537 to 0.665"),
+        ([720_000], "success expected: 0.537 at 0.700, unobserved at 0.800"),
+        ([899_999], "success expected: unobserved at 0.700, 0.665 at 0.800"),
+        ([650_000, 900_000], "success expected: unobserved at 0.700, unobserved at 0.800"),
+    ],
+)
+def test_what_no_lead_record_has_shown_is_unobserved_and_moves_the_threshold_all_the_same(
+    ever, says
+):
+    test = test_of([])
+    test.adopt(CalibrationMap(-700_000, 1_000_000), at_ms=-9_999)
+    seen = seen_of([], ever=[(p, 1) for p in ever])
+
+    decision = decide(Threshold(700_000), RULE, test, seen, at_ms=5)
+
+    assert decision.threshold.value == 800_000
+    assert decision.reason.endswith(f"nothing seen at the threshold since the last map; {says}")
 
 
 def test_the_threshold_goes_on_to_the_maps_without_new_evidence_after_each_cool_down():
@@ -197,7 +220,7 @@ def loop(seed, a, b, is_selective, count=2_500):
     """An agent that acts at the threshold it is given; how often a map was adopted, and τ."""
     random, test, threshold = np.random.default_rng(seed), MiscalibrationTest(), Threshold(700_000)
     rule, adoptions, n = ThresholdRule(700_000, cool_down_ms=150), 0, 0
-    epoch, since = ten_bins([]), ten_bins([])
+    epoch, since, ever = ten_bins([]), ten_bins([]), ten_bins([])
     while n < count:
         p = int(min(max(random.beta(2, 1), 0.02), 0.98) * 1e6)
         if is_selective and p < threshold.value:
@@ -206,8 +229,9 @@ def loop(seed, a, b, is_selective, count=2_500):
         test.update(p, y, n)
         epoch[bin_index_of(p)].update(p, y)
         since[bin_index_of(p)].update(p, y)
+        ever[bin_index_of(p)].update(p, y)
         if n % 50 == 0:
-            decision = decide(threshold, rule, test, Seen(epoch, since, not is_selective), n)
+            decision = decide(threshold, rule, test, Seen(epoch, since, ever, not is_selective), n)
             if decision.adopted:
                 adoptions += 1
                 test.adopt(decision.adopted, n)
