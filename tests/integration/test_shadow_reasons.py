@@ -265,6 +265,21 @@ def test_another_rule_is_told_with_what_it_was_and_what_it_is(url, live, case):
     assert versions == {*live.policy.by_digest, *parse_policy(changed(*changes)).by_digest}
 
 
+def test_a_tenants_own_rules_are_the_ones_that_are_told(url, live):
+    own = f'''
+[[version.tenants."{live.tenant}".call]]
+type = "contact"
+calibrates = true
+window_hours = 24
+attribution = "last"
+signals = [{{ kind = "voice", means = "negative" }}]
+'''
+    _, actions = compared(url, live, RULES + own)
+
+    why = versus("signals: voice means", "positive", "negative")
+    assert actions == {(why, "positive by voice", "negative by voice"): {"called"}}
+
+
 def test_under_the_same_rules_it_was_other_events_or_who_leads(url, live):
     def without(name):
         return [one for one in live.told if one[2]["event_id"] != name]
