@@ -13,7 +13,7 @@ from functools import cached_property
 from itertools import accumulate
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, TypeAdapter
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from agents_topics.events import Confidence, ConfidenceSource, Name50, TenantId, Timestamp, to_ms
 from agents_topics.rules import HUMAN_LABEL
@@ -245,3 +245,16 @@ class Policy:
 
 
 _VERSION = TypeAdapter(PolicyVersion)
+
+
+def version_of(content: str) -> PolicyVersion | None:
+    """The version of a content; None where a later release says what this one does not know.
+
+    >>> version = PolicyVersion(segments=("model",))
+    >>> version_of(version.content) == version, version_of('{"unheard_of": 1}')
+    (True, None)
+    """
+    try:
+        return _VERSION.validate_json(content)
+    except ValidationError:
+        return None

@@ -40,7 +40,7 @@ from trueup.replay_plan import (
     check_policy,
     output_ends,
     plan_of,
-    segments_of,
+    rules_told,
 )
 from trueup.stream_replay import (
     decided_by_people,
@@ -225,9 +225,7 @@ async def prepare(job: Job, asked: Asked, live_grace_ms: Mapping[str, int]) -> P
             # obeyed it. A publisher stands after the last record, never after its markers.
             ends = (await output_ends(reader)).items() if plan.next_offsets else ()
             written = {at: await reader.after_last(*at, end) for at, end in ends}
-            about = job.about(written) | {
-                "segments": await segments_of(job.connection, load_policy(job.policy))
-            }
+            about = job.about(written) | await rules_told(job.connection, load_policy(job.policy))
             await begin_shadow(job.url, job.shadow, about)
     return plan
 

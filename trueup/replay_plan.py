@@ -10,6 +10,7 @@ import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 
@@ -241,11 +242,14 @@ def settled_ms_of(note: Progress | None, grace_ms: Mapping[str, int]) -> int:
     return max(min(closed, default=NEVER_MS), NEVER_MS)
 
 
-async def segments_of(connection: Connection, policy: Policy) -> dict[str, list[str]]:
-    """By which fields calibration is told apart, by digest: of recorded rules and of these."""
-    recorded = {r.digest: json.loads(r.content) for r in await recorded_policies(connection)}
-    own = {version.digest: {"segments": version.segments} for version in policy.versions}
-    return {digest: list(rules.get("segments", ())) for digest, rules in (recorded | own).items()}
+async def rules_told(connection: Connection, policy: Policy) -> dict[str, Any]:
+    """What a shadow keeps of the rules that live was judged by, and of its own: the contents by
+    digest, which of them live has, and by which fields each tells calibration apart.
+    """
+    recorded = {r.digest: r.content for r in await recorded_policies(connection)}
+    rules = recorded | {version.digest: version.content for version in policy.versions}
+    segments = {digest: json.loads(rule).get("segments", []) for digest, rule in rules.items()}
+    return {"rules": rules, "live_policy": list(recorded), "segments": segments}
 
 
 async def check_policy(connection: Connection, policy: Policy) -> None:

@@ -26,6 +26,15 @@ _SUMS = {
 _COUNTED = "CASE record_set WHEN 'all' THEN count(*) FILTER (WHERE outcome_status = '{}') END"
 
 
+MILLIONTHS = "floor(predicted_confidence * 1000000 + 0.5)::numeric(38, 0)"
+"""An outcome's confidence, as it is summed."""
+
+
+def bin_index_sql(millionths: str) -> str:
+    """The bin that a confidence is in."""
+    return f"least(floor({millionths} * 10 / 1000000), 9)::int"
+
+
 def sums_sql(rows: str) -> str:
     """The bins of some rows of outcomes: keys, sums, counts by status, `last_settled_at`.
 
@@ -42,10 +51,10 @@ def sums_sql(rows: str) -> str:
 SELECT tenant_id, action_type, outcome_type, window_ms, confidence_source, bin_index, record_set,
   'settled' AS curve, {", ".join([*sums, *counts])}, max(settled_at) AS last_settled_at
 FROM (
-  SELECT *, least(floor(p * 10 / 1000000), 9)::int AS bin_index,
+  SELECT *, {bin_index_sql("p")} AS bin_index,
     record_set = 'all' OR is_lead AS is_in
   FROM (
-    SELECT *, floor(predicted_confidence * 1000000 + 0.5)::numeric(38, 0) AS p, {_MEANS} AS y,
+    SELECT *, {MILLIONTHS} AS p, {_MEANS} AS y,
       (extract(epoch FROM window_expires_at - created_at) * 1000)::bigint AS window_ms
     FROM {rows} AS outcomes
     WHERE is_settled AND calibrates AND predicted_confidence IS NOT NULL

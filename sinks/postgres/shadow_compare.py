@@ -1,18 +1,20 @@
 """How a shadow differs from the live rows, outcome by outcome and bin by bin, and why.
 
-Compared is what both have settled by the shadow's `as_of`, among what it covers. The reason is told
-from the two rows alone, the most telling first: an action that only one has; another end of the
-window or of the label window; another rule of another policy version; or, under the same rules,
-another set of admitted interactions.
+Compared is what both have settled by the shadow's `as_of`, among what it covers. The server groups
+the outcomes that differ by all that bears on why; `shadow_reasons` tells it.
 """
 
-from collections.abc import Sequence
+import heapq
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Any
 
 from sinks.postgres.queries import run_bound
-from sinks.postgres.recounting import sums_sql
+from sinks.postgres.recounting import MILLIONTHS, bin_index_sql, sums_sql
+from sinks.postgres.shadow_reasons import Decided, Pair, Side, rules_of, told_of
 from sinks.postgres.shadow_streams import ComparedStream, compared_streams
 from sinks.postgres.shadows import PROMOTED, READY, Shadow, shadow_named
 from sinks.postgres.sum_rows import STREAM_BIN_KEYS, SUM_COLUMNS
@@ -29,59 +31,64 @@ SHADOW = (
     " WHERE shadow = $1 AND is_settled AND settled_at <= $5)"
 )
 _RESULT = "outcome_status, outcome_score, signal_source, decided_by, resolved_at"
-_ALSO = "settled_at, window_expires_at, calibrates, expired_counts, confidence_source, is_lead"
-_PAIRED = f"""\
-SELECT coalesce(live.id, shadow.id) AS id, coalesce(live.action_id, shadow.action_id) AS action_id,
-  coalesce(live.outcome_type, shadow.outcome_type) AS outcome_type,
-  live.outcome_status AS live_status, shadow.outcome_status AS shadow_status,
-  live.decided_by AS live_by, shadow.decided_by AS shadow_by,
-  CASE
-    WHEN live.id IS NULL AND other_live.id IS NOT NULL THEN 'window: still open in live'
-    WHEN live.id IS NULL THEN 'admission: the action is not among the live ones'
-    WHEN shadow.id IS NULL AND other.id IS NOT NULL THEN 'window: still open in the shadow'
-    WHEN shadow.id IS NULL THEN 'admission: the action is not in the shadow'
-    WHEN live.window_expires_at <> shadow.window_expires_at
-      THEN 'window: ' || {{live_window}} || ' h in live, '
-        || {{shadow_window}} || ' h in the shadow'
-    WHEN live.settled_at <> shadow.settled_at THEN 'label window: another settle time'
-    WHEN ({{live}}) IS DISTINCT FROM ({{shadow}}) AND live.policy_version <> shadow.policy_version
-      THEN 'signals: another rule of the policy'
-    WHEN ({{live}}) IS DISTINCT FROM ({{shadow}}) THEN 'admission: other interactions were admitted'
-    WHEN live.confidence_source <> shadow.confidence_source THEN 'confidence source: another rule'
-    WHEN (live.calibrates, live.expired_counts) <> (shadow.calibrates, shadow.expired_counts)
-      THEN 'calibration: another rule of what calibrates, or what expired means'
-    ELSE 'lead: another outcome leads the conversation'
-  END AS reason,
-  ({{live}}) IS DISTINCT FROM ({{shadow}}) AS is_other_result
-FROM {LIVE} AS live FULL JOIN {SHADOW} AS shadow USING (id)
-LEFT JOIN tenant.shadow_outcome_records AS other ON other.shadow = $1 AND other.id = live.id
-LEFT JOIN tenant.outcome_records AS other_live ON other_live.id = shadow.id
-WHERE ({{live_all}}) IS DISTINCT FROM ({{shadow_all}})"""
+_EVERY = (
+    f"{_RESULT}, settled_at, window_expires_at, calibrates, expired_counts, confidence_source,"
+    " is_lead"
+)
+# What a row says of why it is as it is, in the order of a `Side`.
+_FACTS = (
+    "{own}.policy_version",
+    "{own}_in",
+    "{own}.outcome_status",
+    "{own}.signal_source",
+    "coalesce({own}.decided_by IS NOT NULL AND {own}.resolved_at < {other}.window_expires_at AND"
+    " ({other}.decided_by IS NULL OR {own}.resolved_at < {other}.resolved_at"
+    " OR ({own}.resolved_at = {other}.resolved_at"
+    " AND {own}.outcome_status <> {other}.outcome_status)), false)",
+    "(extract(epoch FROM {own}.window_expires_at - {own}.created_at) * 1000)::bigint",
+    "(extract(epoch FROM {own}.settled_at - {own}.created_at) * 1000)::bigint",
+    "{own}.confidence_source",
+    "{own}.calibrates",
+    "{own}.expired_counts",
+    "{own}.is_lead",
+    bin_index_sql(MILLIONTHS.replace("predicted_confidence", "{own}.predicted_confidence")),
+)
 
 
 def _of(table: str, columns: str) -> str:
     return ", ".join(f"{table}.{name.strip()}" for name in columns.split(","))
 
 
-def _hours(table: str) -> str:
-    span = f"extract(epoch FROM {table}.window_expires_at - {table}.created_at) / 3600"
-    return f"trim_scale(({span})::numeric)::text"
+def _facts(own: str, other: str) -> str:
+    return ", ".join(fact.format(own=own, other=other) for fact in _FACTS)
 
 
-_DIFFERENT = _PAIRED.format(
-    live=_of("live", _RESULT),
-    shadow=_of("shadow", _RESULT),
-    live_all=_of("live", f"id, {_RESULT}, {_ALSO}"),
-    shadow_all=_of("shadow", f"id, {_RESULT}, {_ALSO}"),
-    live_window=_hours("live"),
-    shadow_window=_hours("shadow"),
-)
-_REASONS = f"""\
-SELECT reason, count(*), count(*) FILTER (WHERE is_other_result),
-  (array_agg(ARRAY[action_id, outcome_type, coalesce(live_status, '-'), coalesce(live_by, '-'),
-    coalesce(shadow_status, '-'), coalesce(shadow_by, '-')]
-    ORDER BY action_id, id))[1:{EXAMPLES_MAX}]
-FROM ({_DIFFERENT}) AS different GROUP BY 1 ORDER BY 2 DESC, 1"""
+def _said(own: str) -> str:
+    """Status and deciding event, `-` where it has none or its row is not compared."""
+    columns = (f"{own}.outcome_status", f"{own}.decided_by")
+    return ", ".join(f"coalesce(CASE WHEN {own}_in THEN {one} END, '-')" for one in columns)
+
+
+_NAMES = ("id", "tenant_id", "action_id", "action_type", "outcome_type")
+_KEY_COUNT = 4 + 2 * len(_FACTS)
+_GROUPS = f"""\
+SELECT pair.tenant_id::text, pair.action_type, pair.outcome_type,
+  NOT (live_in AND shadow_in)
+    OR ({_of("live", _RESULT)}) IS DISTINCT FROM ({_of("shadow", _RESULT)}),
+  {_facts("live", "shadow")}, {_facts("shadow", "live")}, count(*),
+  (array_agg(ARRAY[pair.action_id, pair.outcome_type, {_said("live")}, {_said("shadow")}]
+    ORDER BY pair.action_id, pair.id))[1:{EXAMPLES_MAX}]
+FROM (SELECT id FROM {LIVE} AS live UNION SELECT id FROM {SHADOW} AS shadow) AS either
+LEFT JOIN tenant.outcome_records AS live ON live.id = either.id
+LEFT JOIN tenant.shadow_outcome_records AS shadow
+  ON shadow.shadow = $1 AND shadow.id = either.id
+CROSS JOIN LATERAL (SELECT
+  {", ".join(f"coalesce(live.{name}, shadow.{name}) AS {name}" for name in _NAMES)},
+  coalesce(live.is_settled AND live.settled_at <= $5, false) AS live_in,
+  coalesce(shadow.is_settled AND shadow.settled_at <= $5, false) AS shadow_in) AS pair
+WHERE NOT (live_in AND shadow_in)
+  OR ({_of("live", _EVERY)}) IS DISTINCT FROM ({_of("shadow", _EVERY)})
+GROUP BY {", ".join(str(number) for number in range(1, _KEY_COUNT + 1))}"""
 _COUNTS = f"""\
 SELECT (SELECT count(*) FROM {LIVE} AS live), (SELECT count(*) FROM {SHADOW} AS shadow)"""
 _BIN_KEYS = ", ".join(STREAM_BIN_KEYS)
@@ -109,9 +116,15 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why outcomes differ, how many do, how many of these in their result, and some of them."""
+    """Why outcomes of a rule differ, and what decided them in live and in the shadow; how many they
+    are, how many of these differ in their result, and some of them.
+    """
 
     reason: str
+    action_type: str
+    outcome_type: str
+    live: Decided
+    shadow: Decided
     count: int
     other_results: int
     examples: list[Example]
@@ -119,11 +132,14 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class DifferentBin:
-    """A bin of all settled outcomes whose sums differ; `sums` are by name (live, shadow)."""
+    """A bin of all settled outcomes whose sums differ; `sums` are by name (live, shadow), `reasons`
+    how many outcomes enter it in one of the two alone, or with another status.
+    """
 
     stream: tuple[str, str, str, int, str]
     bin_index: int
     sums: dict[str, tuple[int, int]]
+    reasons: dict[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,25 +174,91 @@ async def compare_shadow(url: str, name: str) -> Comparison:
     shadow = await shadow_named(url, name, READY, PROMOTED)
     name, tenants, *times = coverage(shadow)
     values = (name, tenants, *map(_at, times))
+    rules = rules_of(shadow.about)
+    groups = [
+        _Group(pair, *told_of(pair, rules), count, [Example(*one) for one in some])
+        for pair, count, some in map(_pair_of, (await run_bound(url, _GROUPS, *values)).rows)
+    ]
     live_count, shadow_count = (await run_bound(url, _COUNTS, *values)).rows[0]
-    reasons = (await run_bound(url, _REASONS, *values)).rows
-    bins = (await run_bound(url, _BINS, *values)).rows
+    moved = _reasons_by_bin(groups)
     return Comparison(
         shadow,
         live_count,
         shadow_count,
-        [Reason(why, n, other, [Example(*one) for one in some]) for why, n, other, some in reasons],
-        [_bin_of(row) for row in bins],
+        _reasons(groups),
+        [_bin_of(row, moved) for row in (await run_bound(url, _BINS, *values)).rows],
         await compared_streams(url, shadow),
     )
 
 
-def _bin_of(row: Sequence[Any]) -> DifferentBin:
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Outcomes that differ for one reason and enter the same bins, with some of them."""
+
+    pair: Pair
+    reason: str
+    live: Decided
+    shadow: Decided
+    count: int
+    examples: list[Example]
+
+
+def _pair_of(row: Sequence[Any]) -> tuple[Pair, int, list[list[str]]]:
+    *key, count, examples = row
+    live, shadow = key[4 : 4 + len(_FACTS)], key[4 + len(_FACTS) :]
+    sides = [None if facts[0] is None else Side(*facts) for facts in (live, shadow)]
+    return Pair(*key[:4], *sides), count, examples
+
+
+def _reasons(groups: Iterable[_Group]) -> list[Reason]:
+    """The groups that are told alike as one, the most frequent first."""
+    alike: dict[tuple[str, str, str, Decided, Decided], list[_Group]] = defaultdict(list)
+    for one in groups:
+        of = one.reason, one.pair.action_type, one.pair.outcome_type, one.live, one.shadow
+        alike[of].append(one)
+    found = [
+        Reason(
+            *of,
+            sum(one.count for one in held),
+            sum(one.count for one in held if one.pair.is_other_result),
+            heapq.nsmallest(
+                EXAMPLES_MAX,
+                chain.from_iterable(one.examples for one in held),
+                key=lambda example: example.action_id,
+            ),
+        )
+        for of, held in alike.items()
+    ]
+    return sorted(found, key=lambda one: (-one.count, one.reason, one.live.said, one.shadow.said))
+
+
+_Bin = tuple[tuple[str, str, str, int, str], int]
+
+
+def _reasons_by_bin(groups: Iterable[_Group]) -> dict[_Bin, Counter[str]]:
+    """By bin why outcomes enter it in one of the two alone, or with another status."""
+    found: dict[_Bin, Counter[str]] = defaultdict(Counter)
+    for one in groups:
+        live, shadow = (_entry(one.pair, side) for side in (one.pair.live, one.pair.shadow))
+        if live != shadow:
+            for place in {entry[0] for entry in (live, shadow) if entry}:
+                found[place][one.reason] += one.count
+    return found
+
+
+def _entry(pair: Pair, side: Side | None) -> tuple[_Bin, str, bool] | None:
+    """The bin that an outcome enters, and as what; None where it enters none."""
+    if side is None or side.bin_index is None or not (side.is_settled and side.calibrates):
+        return None
+    of = pair.tenant_id, pair.action_type, pair.outcome_type
+    place = (*of, side.window_ms, side.confidence_source), side.bin_index
+    return place, side.status, side.expired_counts and side.status == "expired"
+
+
+def _bin_of(row: Sequence[Any], moved: Mapping[_Bin, Counter[str]]) -> DifferentBin:
     *stream, index = row[:6]
     pairs = [(int(a), int(b)) for a, b in zip(row[6::2], row[7::2], strict=True)]
     tenant_id, action_type, outcome_type, window_ms, source = stream
-    return DifferentBin(
-        (tenant_id, action_type, outcome_type, window_ms, source),
-        index,
-        dict(zip(_SHOWN, pairs, strict=True)),
-    )
+    place = (tenant_id, action_type, outcome_type, window_ms, source), index
+    reasons = dict(moved.get(place, Counter()).most_common())
+    return DifferentBin(*place, dict(zip(_SHOWN, pairs, strict=True)), reasons)

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from agents_topics.policy_file import DEFAULT_POLICY_TOML
 from sinks.postgres.queries import run_sql
 from sinks.postgres.tenant_tables import MADE_AGAIN
 from tests.command_line import run_trueup
@@ -12,8 +13,11 @@ from trueup.exits import ENVIRONMENT
 
 SETTLED_S = 60
 
-LIVE_TABLES = ("outcome_records", "calibration_stream_bins", "calibration_bins", "sink_offsets")
-"""Those that a worker fills; the others are a promotion's."""
+FILLED = (
+    "outcome_records", "calibration_stream_bins", "calibration_bins", "sink_offsets", "shadows",
+    "shadow_outcome_records", "calibration_corrections", "calibration_day_corrections",
+)  # fmt: skip
+"""Tables that a worker or a promotion has filled."""
 
 
 def trueup(it, *words):
@@ -25,6 +29,23 @@ async def row_counts(it):
     return {table: answer.rows[0][0] for table, answer in zip(MADE_AGAIN, counts, strict=True)}
 
 
+async def promote(it):
+    """A shadow with half the window takes the place of what live has said."""
+    policy = it.tmp_path / "half.toml"
+    policy.write_text(DEFAULT_POLICY_TOML.replace("window_hours = 24", "window_hours = 12"))
+    for words in (
+        ("replay", "--shadow", "half", "--policy", policy),
+        ("shadow", "promote", "half"),
+    ):
+        done = await asyncio.to_thread(trueup, it, *map(str, words))
+        assert done.returncode == 0, done.stderr
+
+
+async def lineages(it):
+    told = "SELECT DISTINCT lineage FROM tenant.outcome_records ORDER BY 1"
+    return [row[0] for row in (await run_sql(it.url, told)).rows]
+
+
 @pytest.mark.soak
 async def test_a_reset_is_told_first_refused_while_a_worker_lives_and_ends_exact(run):
     it = run(seed=5, actions=ACTIONS_MIN)
@@ -33,6 +54,8 @@ async def test_a_reset_is_told_first_refused_while_a_worker_lives_and_ends_exact
     await it.workers["a"].wait_until_ready()
     await it.feed(1)
     await it.settle(SETTLED_S)
+    await promote(it)
+    promoted = await lineages(it)
 
     alive = await asyncio.to_thread(trueup, it, "reset", "--yes")
     await asyncio.to_thread(it.stop)
@@ -49,11 +72,13 @@ async def test_a_reset_is_told_first_refused_while_a_worker_lives_and_ends_exact
     assert "Nothing was changed. `trueup reset --yes` does it." in told.stdout
     assert f"outcome_records: {before['outcome_records']:,} rows" in told.stdout
     assert untouched == before
-    assert min(before[table] for table in LIVE_TABLES) > 0
+    assert min(before[table] for table in FILLED) > 0
+    assert promoted[-1] == 1
     assert done.returncode == 0, done.stderr
     assert set(after.values()) == {0}
     assert again.returncode == 0, again.stderr
     it.start("b")
     await it.workers["b"].wait_until_ready()
     await it.settle(SETTLED_S)
+    assert await lineages(it) == [0]
     await it.check()

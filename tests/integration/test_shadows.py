@@ -1,27 +1,20 @@
 """Shadows on a real Postgres: compared, promoted while live writes on, dropped."""
 
 import random
-import uuid
-from dataclasses import dataclass, field
 
-import msgspec
 import pytest
 
-from agents_topics.events import Promise, to_timestamp
-from agents_topics.policy_file import load_policy, parse_policy
-from agents_topics.topics import CALIBRATION_UPDATES, OUTCOMES
-from sinks.postgres.bulk import BulkWriter, open_offset
 from sinks.postgres.checksums import checksums
 from sinks.postgres.migrate import migrate
 from sinks.postgres.promotion import promote_shadow
 from sinks.postgres.queries import run_sql
 from sinks.postgres.recounting import sums_sql
 from sinks.postgres.shadow_compare import compare_shadow
-from sinks.postgres.shadows import ShadowProblem, begin_shadow, drop_shadow, end_shadow, shadows
+from sinks.postgres.shadows import ShadowProblem, begin_shadow, drop_shadow, shadows
 from sinks.postgres.writer import PostgresWriter
-from tables.calibrator import Calibrator
-from tables.outcome_resolver import OutcomeResolver
-from tests.resolver_task import ACTIONS, DECODE, GRACE, HOUR, INTERACTIONS, START, Record
+from tests import pipeline
+from tests.pipeline import Pipeline, about_of
+from tests.resolver_task import ACTIONS, HOUR, INTERACTIONS, START
 from trueup.stream_replay import sums_of
 
 RULE = """
@@ -32,8 +25,9 @@ calibrates = true
 window_hours = {hours}
 signals = [{{ kind = "reply", means = "positive" }}, {{ kind = "bounce", means = "negative" }}]
 """
-BROKER_MS = START + 9_999 * HOUR
 AS_OF_MS = START + 150 * HOUR
+WINDOW = "window: 24 h in live, 4 h in the shadow"
+DECIDED = ["positive by reply", "negative by bounce", "expired"]
 STREAM = "action_type, outcome_type, window_ms, confidence_source, bin_index, record_set"
 SUMS = "n, sp, spp, sy, spy, excluded_n, excluded_sp, excluded_spp, positive_count, expired_count"
 
@@ -54,67 +48,9 @@ def events(tenant, seed=3, count=400):
     return sorted(told, key=lambda one: one[1])
 
 
-@dataclass
-class Pipeline:
-    """Resolver and calibrator of one policy; what they say goes to a writer as topics would."""
-
-    hours: int
-    writer: PostgresWriter | None = None
-    calibrator: Calibrator = field(default_factory=lambda: Calibrator(1, load_policy(None)))
-    offsets: dict = field(default_factory=lambda: {OUTCOMES.name: 0, CALIBRATION_UPDATES.name: 0})
-
-    def __post_init__(self):
-        self.resolver = OutcomeResolver(0, parse_policy(RULE.format(hours=self.hours)), GRACE)
-        self.partition = random.SystemRandom().randrange(1 << 30)
-
-    def take(self, told):
-        for offset, (topic, at_ms, fields) in enumerate(told):
-            body = msgspec.json.encode(fields | {"occurred_at": to_timestamp(at_ms)})
-            key = f"{fields['tenant_id']}/{fields['conversation_id']}".encode()
-            decoded = DECODE[topic](key, body)
-            self.resolver.admit(topic, [Record(offset, BROKER_MS)], [decoded])
-
-    def settle(self, until_ms):
-        """Everything said when time comes to `until_ms` less the grace."""
-        self.resolver.times.on_clock(until_ms + HOUR, START)
-        said = self.resolver.finish().outcomes
-        for outcome in said:
-            if outcome.is_settled:
-                self.calibrator.on_settled(outcome)
-        self.calibrator.on_promise(Promise(source=0, until_ms=until_ms))
-        self.calibrator.enter()
-        return said, [update for _, update in self.calibrator.finish().updates]
-
-    async def live(self, until_ms):
-        """What is said is written by the publisher's own way."""
-        said, updates = self.settle(until_ms)
-        await self.write(OUTCOMES.name, said)
-        await self.write(CALIBRATION_UPDATES.name, updates)
-
-    async def write(self, topic, values):
-        first = self.offsets[topic]
-        self.offsets[topic] = first + len(values)
-        records = list(enumerate(map(msgspec.json.encode, values), first))
-        await self.writer.write(topic, self.partition, first, self.offsets[topic], records)
-
-
-def about_of(live):
-    ends = {f"{topic}/{live.partition}": offset for topic, offset in live.offsets.items()}
-    return {"tenants": [live.tenant], "since_ms": None, "until_ms": None, "output_ends": ends}
-
-
 async def shadow_of(url, live, hours, told):
     """A shadow by a rule with another window, settled up to the as-of."""
-    name = f"s-{uuid.uuid4().hex[:8]}"
-    other = Pipeline(hours)
-    other.take(told)
-    said, _ = other.settle(AS_OF_MS)
-    await begin_shadow(url, name, about_of(live))
-    async with BulkWriter(url, name) as writer:
-        await writer.write((o for o in said if o.is_settled), 0)
-        await writer.write(other.resolver.open_outcomes(), 0, open_offset(AS_OF_MS))
-    await end_shadow(url, name, AS_OF_MS)
-    return name, [o for o in said if o.is_settled]
+    return await pipeline.shadow_of(url, live, RULE.format(hours=hours), told, AS_OF_MS)
 
 
 @pytest.fixture(scope="module")
@@ -127,8 +63,7 @@ def url(database_url):
 async def live(url):
     """A tenant of its own whose rule has 24 hours, settled up to the as-of."""
     async with PostgresWriter(url) as writer:
-        live = Pipeline(24, writer)
-        live.tenant = str(uuid.uuid4())
+        live = Pipeline(RULE.format(hours=24), writer)
         every = events(live.tenant)
         live.told = [one for one in every if one[1] < AS_OF_MS]
         live.rest = every[len(live.told) :]
@@ -179,20 +114,25 @@ async def test_another_window_differs_by_its_window_alone_and_examples_are_named
     found = await compare_shadow(url, name)
     before = await rows_of(url, live.tenant)
 
-    by_reason = {reason.reason: reason for reason in found.reasons}
-    assert set(by_reason) == {
-        "window: 24 h in live, 4 h in the shadow",
-        "window: still open in live",
+    assert {reason.reason for reason in found.reasons} == {WINDOW}
+    said = {(reason.live.said, reason.shadow.said): reason for reason in found.reasons}
+    assert set(said) == {
+        *[(one, other) for one in DECIDED for other in (one, "expired")],
+        ("still open", "expired"),
+        ("still open", "positive by reply"),
+        ("still open", "negative by bounce"),
     }
-    changed = by_reason["window: 24 h in live, 4 h in the shadow"]
     other = [o for o in settled if before[o.action_id][2] and o.status != before[o.action_id][0]]
-    assert changed.other_results >= len(other) > 50
-    example = changed.examples[0]
-    assert before[example.action_id][:2] == (
-        example.live_status,
-        None if example.live_decided_by == "-" else example.live_decided_by,
-    )
+    cut = [said[one, "expired"] for one in DECIDED[:2]]
+    assert sum(reason.count for reason in cut) == len(other) > 50
+    assert all(reason.other_results == reason.count for reason in cut)
+    example = cut[0].examples[0]
+    assert before[example.action_id][:2] == (example.live_status, example.live_decided_by)
+    assert (example.shadow_status, example.shadow_decided_by) == ("expired", "-")
     assert {one.stream[3] // HOUR for one in found.bins} == {4, 24}
+    assert all(set(one.reasons) == {WINDOW} for one in found.bins)
+    entered = sum(one.sums["n"][1] for one in found.bins)
+    assert sum(one.reasons[WINDOW] for one in found.bins if one.stream[3] == 4 * HOUR) == entered
 
 
 async def test_an_interaction_that_only_one_side_admitted_is_told_as_admission(url, live):

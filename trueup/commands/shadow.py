@@ -18,6 +18,7 @@ from trueup.stream_replay import sums_of
 from trueup.surroundings import database_here
 
 BINS_MAX = 20
+REASONS_MAX = 20
 
 command = typer.Typer(no_args_is_help=True, add_completion=False)
 Name = Annotated[str, typer.Argument(metavar="NAME")]
@@ -76,10 +77,15 @@ def _compared(found: Comparison) -> Iterator[str]:
     )
     if not found.reasons:
         yield "no outcome differs"
-    for reason in found.reasons:
+    for reason in found.reasons[:REASONS_MAX]:
         yield from _reason(reason)
+    if len(found.reasons) > REASONS_MAX:
+        left = found.reasons[REASONS_MAX:]
+        outcomes = counted(sum(reason.count for reason in left), "outcome")
+        yield f"… and {outcomes} for {len(left):,} reasons more (--json tells all)"
     yield f"{counted(len(found.bins), 'bin')} differ" if found.bins else "no bin differs"
-    yield from map(_bin, found.bins[:BINS_MAX])
+    for one in found.bins[:BINS_MAX]:
+        yield from _bin(one)
     if len(found.bins) > BINS_MAX:
         yield f"  … and {len(found.bins) - BINS_MAX:,} more (--json tells all)"
     yield from map(_stream, found.streams[:BINS_MAX])
@@ -89,7 +95,11 @@ def _compared(found: Comparison) -> Iterator[str]:
 
 def _reason(reason: Reason) -> Iterator[str]:
     other = f", {reason.other_results:,} with another result" if reason.other_results else ""
-    yield f"{counted(reason.count, 'outcome')}{other}: {reason.reason}"
+    yield f"{counted(reason.count, 'outcome')}{other}: {shown(reason.reason)}"
+    yield (
+        f"  {shown(reason.action_type)}/{shown(reason.outcome_type)}, {_policies(reason)}: "
+        f"{shown(reason.live.said)} in live, {shown(reason.shadow.said)} in the shadow"
+    )
     for one in reason.examples:
         yield (
             f"  {shown(one.action_id)} ({shown(one.outcome_type)}): {one.live_status} by "
@@ -98,9 +108,19 @@ def _reason(reason: Reason) -> Iterator[str]:
         )
 
 
-def _bin(one: DifferentBin) -> str:
+def _policies(reason: Reason) -> str:
+    """The versions in short; one where it is the same."""
+    named = [
+        d.policy_version[:8] if d.policy_version else "-" for d in (reason.live, reason.shadow)
+    ]
+    return f"policy {' → '.join(dict.fromkeys(named))}"
+
+
+def _bin(one: DifferentBin) -> Iterator[str]:
     said = ", ".join(f"{name} {left:,} → {right:,}" for name, (left, right) in one.sums.items())
-    return f"  {_named(one.stream)}, bin {one.bin_index}: {said}"
+    yield f"  {_named(one.stream)}, bin {one.bin_index}: {said}"
+    for reason, count in one.reasons.items():
+        yield f"    {counted(count, 'outcome')}: {shown(reason)}"
 
 
 def _stream(one: ComparedStream) -> str:
