@@ -56,7 +56,7 @@ async def test_the_broker_may_be_away(own_kafka, own_database_url, run_on, chanc
     async with Gauge(it.connection) as gauge:
         lag = await into_mid_run(it, gauge)
         await asyncio.to_thread(end, kafka)
-    await asyncio.sleep(chance.uniform(away_s / 2, away_s))
+    await asyncio.sleep(chance.uniform(away_s, 1.2 * away_s))
     await asyncio.to_thread(kafka.start)
     back_s = time.monotonic()
     for worker in it.workers.values():

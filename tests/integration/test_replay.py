@@ -3,24 +3,31 @@
 import asyncio
 import json
 import uuid
+from collections import defaultdict
 from contextlib import contextmanager
 from dataclasses import asdict, fields
+from random import Random
 
 import asyncpg
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
+from agents_topics.identifiers import key_of
 from agents_topics.policy_file import DEFAULT_POLICY_TOML, load_policy
 from agents_topics.topics import HOUR_MS
+from sinks.postgres.bulk import BulkWriter
 from sinks.postgres.checksums import checksums
 from sinks.postgres.migrate import migrate
 from sinks.postgres.queries import run_sql
 from sinks.postgres.shadow_compare import compare_shadow
+from streams.fast_decoder import joined_decoders
+from tables.replay import Replay, target_of
 from tests.command_line import run_trueup
-from tests.faults.runs import GRACE_MS, Gauge, Run
+from tests.faults.runs import GRACE_MS, JOINED, Gauge, Run
 from trueup.emit import Sender
-from trueup.replay import Job, conclude, prepare, run_plan
-from trueup.replay_plan import Asked, ReplayRefused
+from trueup.replay import Job, conclude, prepare, run_plan, write_streams
+from trueup.replay_plan import Asked, ReplayRefused, plan_of
+from trueup.topic_reader import TopicReader
 
 pytestmark = pytest.mark.slow
 
@@ -164,6 +171,75 @@ def test_in_pieces_that_grow_the_rows_are_the_same_in_the_end(lived):
     assert piece.records < whole.records
     assert of_piece["outcomes"].rows < of_whole["outcomes"].rows
     assert of_whole == sums(run.url)
+
+
+async def recorded(run):
+    """The plan of a replay as recorded; and by source its records, each as it is read."""
+    decoders, logs = joined_decoders(), defaultdict(list)
+    async with TopicReader(run.connection) as reader:
+        plan = await plan_of(reader, Asked(), GRACE_MS)
+        spans = {source: span for share in plan.shares for source, span in share.spans.items()}
+        for topic in JOINED:
+            decode = decoders[topic].decode
+            of_topic = {p: span for (name, p), span in spans.items() if name == topic}
+            async for record in reader.records(topic, of_topic):
+                one = decode(record.key, record.value, record.headers)
+                logs[topic, record.partition].append((record, one))
+    return plan, logs
+
+
+def in_random_pieces(plan, logs, targets, seed):
+    """What settles in so many targets, step by step, the sources of all shares read together."""
+    random, left = Random(seed), dict(logs)
+    ledger = {source: fates for share in plan.shares for source, fates in share.ledger.items()}
+    sources = [source for share in plan.shares for source in share.spans]
+    replay = Replay(load_policy(None), GRACE_MS, sources, ledger, targets=targets)
+    while left:
+        source = random.choice(sorted(left))
+        count = random.randint(1, 60)
+        piece, rest = left[source][:count], left.pop(source)[count:]
+        if rest:
+            left[source] = rest
+        replay.take(source, [record for record, _ in piece], [one for _, one in piece])
+        if random.random() < 0.5:
+            yield list(replay.finish())
+    yield list(replay.end(min(share.as_of_ms for share in plan.shares)))
+
+
+async def written_by_target(url, steps, targets):
+    """Writes each target's outcomes of each step; how many rows by target."""
+    rows = [0] * targets
+    async with BulkWriter(url) as writer:
+        for outcomes in steps:
+            of_target = defaultdict(list)
+            for one in outcomes:
+                key = key_of(one.tenant_id, one.conversation_id)
+                of_target[target_of(key, targets)].append(one)
+            for number, some in of_target.items():
+                rows[number] += await writer.write(some, number)
+    return rows
+
+
+@pytest.mark.parametrize("targets", [1, 2, 7])
+def test_in_any_number_of_target_partitions_and_in_random_pieces_the_rows_are_those_of_live(
+    lived, targets
+):
+    run, _, _ = lived
+    planted = run.played.expected
+    plan, logs = asyncio.run(recorded(run))
+    steps = list(in_random_pieces(plan, logs, targets, seed=targets))
+
+    with database_beside(run.url) as fresh:
+        rows = asyncio.run(written_by_target(fresh, steps, targets))
+        job = Job(connection=run.connection, url=fresh, policy=None, grace_ms=GRACE_MS)
+        asyncio.run(write_streams(job, min(share.as_of_ms for share in plan.shares), {}))
+        again = sums(fresh)
+
+    refused = planted.dead_letters
+    assert min(planted.late, planted.duplicates, refused["conflict"], refused["json_invalid"]) > 0
+    assert min(rows) > 0
+    assert sum(map(bool, steps[:-1])) > 1, "only the end has settled anything"
+    assert again == sums(run.url)
 
 
 def shadowed(run, name, **job):

@@ -310,6 +310,71 @@ def test_what_settles_is_the_slow_law_whatever_the_interleaving_cuts_and_restore
     assert resolver.open_count == 0
 
 
+@st.composite
+def shuffled(draw, events, grace_ms, is_busy):
+    """A topic's log in the order of its records' times, copies among them; and the same records in
+    any other order in which each still is within its topic's grace. A busy one is of one
+    conversation and of few hours.
+    """
+    count = 6 if is_busy else 0
+    drawn = draw(st.lists(events, min_size=count, max_size=12, unique_by=lambda e: e.event_id))
+    if is_busy:
+        drawn = [_in_few_hours(event, draw(st.integers(0, 16))) for event in drawn]
+    drawn += draw(st.lists(st.sampled_from(drawn), max_size=3)) if drawn else []
+    drawn.sort(key=lambda event: (event.occurred_at, event.event_id))
+    # What is under way for less than the grace comes before all that would make it late.
+    quarters = st.integers(0, grace_ms * 4 // HOUR).map(lambda quarter: quarter * HOUR // 4)
+    arrivals_ms = [
+        oracle.to_ms(event.occurred_at) + min(draw(quarters), grace_ms - 1) for event in drawn
+    ]
+    places = draw(st.permutations(range(len(drawn))))
+    orders = (range(len(drawn)), sorted(places, key=arrivals_ms.__getitem__))
+    broker_ms = START + 10_000 * HOUR
+    return tuple(
+        [oracle.Logged(offset, broker_ms + offset, drawn[n]) for offset, n in enumerate(order)]
+        for order in orders
+    )
+
+
+def _in_few_hours(event, quarter):
+    known = {"action_type": "mail", "outcome_type": None} if isinstance(event, Action) else {}
+    known |= {"tenant_id": LISTED, "conversation_id": "c1"}
+    return replace(event, occurred_at=to_timestamp(START + quarter * HOUR // 4), **known)
+
+
+def as_bytes(settled):
+    """What has settled, in the order in which it has; without what the path there decides."""
+    return [
+        msgspec.json.encode(msgspec.structs.replace(outcome, known_at_ms=None, revision=0))
+        for outcome in settled.values()
+    ]
+
+
+@settings(max_examples=examples(200))
+@given(st.data(), graces, st.booleans())
+def test_whatever_the_order_within_the_grace_what_settles_is_the_sorted_orders_byte_for_byte(
+    data, grace_ms, is_busy
+):
+    grace_left_ms, grace_right_ms = grace_ms.values()
+    sorted_left, left = data.draw(shuffled(actions(), grace_left_ms, is_busy))
+    sorted_right, right = data.draw(shuffled(interactions(), grace_right_ms, is_busy))
+    cuts = data.draw(st.sets(st.integers(0, 28)))
+    restarts = data.draw(st.sets(st.integers(0, 28), max_size=3))
+
+    expected, _, in_order = run(
+        OutcomeResolver(0, POLICY, grace_ms), in_time(sorted_left, sorted_right), set(), set()
+    )
+    settled, _, resolver = run(
+        OutcomeResolver(0, POLICY, grace_ms), interleave(data.draw, left, right), cuts, restarts
+    )
+
+    assert as_bytes(settled) == as_bytes(expected)
+    for topic in grace_ms:
+        assert resolver.counts[topic, "late"] == in_order.counts[topic, "late"] == 0
+        for fate in ("admitted", "ignored", "duplicate", "dead"):
+            assert resolver.counts[topic, fate] == in_order.counts[topic, fate], (topic, fate)
+
+
 forgets_at = st.dictionaries(
     st.integers(0, 28),
     st.tuples(st.sampled_from([LISTED, LISTED, OWN_RULES]), st.sampled_from(["c1", "c1", None])),

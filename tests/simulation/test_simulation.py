@@ -22,6 +22,11 @@ COVERING_SEEDS = 8
 COVERED_PERCENT_MIN = 90
 TASK_CODE = ("task", "tasks", "work", "transactions", "changelog", "broker", "dead_letters",
              "resolve_outcomes", "calibrate", "publish")  # fmt: skip
+EACH = ("task", "tasks", "transactions", "changelog", "dead_letters", "resolve_outcomes", "publish",
+        "step_size", "unstable", "partitioner", "fast_decoder")  # fmt: skip
+"""By itself too. Some of `work`, `calibrate` and `broker` is for lost states, forecasts,
+forgetting and what people decide; `batches` lends its values only, `policy_log` is the app's.
+"""
 
 
 def failing(seeds, plant):
@@ -93,7 +98,7 @@ def test_what_fails_is_shortened_to_the_event_that_it_takes():
 
 
 def test_it_is_the_tasks_own_code_that_runs(tmp_path):
-    sources = ",".join(f"streams/{name}.py" for name in TASK_CODE)
+    sources = ",".join(f"streams/{name}.py" for name in {*TASK_CODE, *EACH})
     coverage = [sys.executable, "-m", "coverage"]
     data = {**os.environ, "COVERAGE_FILE": str(tmp_path / "data")}
     code = f"from {__name__} import failing\nfrom tests.simulation.world import SOUND\n"
@@ -107,6 +112,16 @@ def test_it_is_the_tasks_own_code_that_runs(tmp_path):
         ).stdout
 
     run("run", "--include", sources, str(tmp_path / "seeds.py"))
-    totals = json.loads(run("json", "-q", "-o", "-"))["totals"]
+    files = json.loads(run("json", "-q", "-o", "-"))["files"]
+    found = {Path(name).stem: told["summary"] for name, told in files.items()}
 
-    assert totals["percent_covered"] >= COVERED_PERCENT_MIN
+    assert percent_covered(found[name] for name in TASK_CODE) >= COVERED_PERCENT_MIN
+    each = {name: percent_covered([found[name]]) for name in EACH}
+    assert {name: p for name, p in each.items() if p < COVERED_PERCENT_MIN} == {}
+
+
+def percent_covered(summaries):
+    """Of the statements of all of them."""
+    counts = [(one["covered_lines"], one["num_statements"]) for one in summaries]
+    covered, statements = map(sum, zip(*counts, strict=True))
+    return 100 * covered / statements

@@ -1,0 +1,65 @@
+"""A state that a release has once written is read for ever, and is the same state.
+
+A folder under `tests/fixtures/state` is never changed and never taken away: changelogs outlive the
+releases that wrote them. Each has the rows of a task's changelog, and the policy that they name;
+beside it stands what the task knew that wrote them, and what became of what came then.
+"""
+
+import json
+
+import msgspec
+import pytest
+
+from agents_topics.policy_file import load_policy
+from streams.changelog import decode
+from tests.frozen_state import LIVED, RESTORED, SAID, STATES, flat
+
+VERSIONS = sorted(path.name for path in STATES.iterdir() if path.is_dir())
+FILES = {"policy.toml", *(f"{task}.msgpack" for task in LIVED)}
+
+
+def frozen_rows(version, task):
+    return dict(msgspec.msgpack.decode((STATES / version / f"{task}.msgpack").read_bytes()))
+
+
+def flat_rows(rows):
+    return flat({repr(key): decode(value) for key, value in rows.items()})
+
+
+@pytest.mark.parametrize("task", LIVED)
+@pytest.mark.parametrize("version", VERSIONS)
+def test_an_old_state_is_what_its_task_knew_and_goes_on_as_it_would_have(version, task):
+    policy = load_policy(STATES / version / "policy.toml")
+    told = json.loads((STATES / f"{version}.decoded.json").read_text("utf-8"))[task]
+
+    restored = RESTORED[task](frozen_rows(version, task), policy)
+
+    said = SAID[task](restored, told["then"])
+    assert flat(json.loads(json.dumps(said))) == flat(told["said"])
+
+
+@pytest.mark.parametrize("task", LIVED)
+def test_what_this_release_writes_is_what_is_frozen_last(task):
+    """Where it differs, the new rows are to be frozen too: `python -m tests.frozen_state vN`."""
+    rows, _ = LIVED[task]()
+
+    assert flat_rows(rows) == flat_rows(frozen_rows(VERSIONS[-1], task))
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_every_frozen_file_is_read(version):
+    assert {path.name for path in (STATES / version).iterdir()} == FILES
+
+
+def test_what_is_frozen_first_has_every_kind_of_row_and_an_alarm_that_closes_then():
+    kinds = {task: {key[:1] for key in frozen_rows("v1", task)} for task in LIVED}
+    said = json.loads((STATES / "v1.decoded.json").read_text("utf-8"))
+
+    assert kinds == {
+        "outcome-resolver": {b"a", b"d", b"i", b"l", b"p"},
+        "calibrator": {b"b", b"d", b"f", b"g", b"h", b"l", b"o", b"p", b"r", b"t"},
+    }
+    (alarm,) = [one for key, one in said["calibrator"]["said"]["told"].items() if "/alarm/" in key]
+    assert alarm["closed_by"] == "agent version"
+    counts = said["outcome-resolver"]["said"]["counts"]
+    assert {counts[f"agent-actions/{fate}"] for fate in ("duplicate", "dead", "late")} == {1}
