@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+from importlib import import_module
 from typing import Annotated
 
 import typer
@@ -13,7 +14,6 @@ from streams.settings import read_settings
 from streams.topic_admin import check_topics, create_topics
 from trueup.commands.options import Form, Printed
 from trueup.connecting import connection_here
-from trueup.doctor_kafka import partitioners
 from trueup.exits import ENVIRONMENT
 from trueup.half_copies import refuse_half_copy
 from trueup.printing import print_json, print_line
@@ -51,7 +51,9 @@ def check() -> None:
         print_line(f"{problem.topic} {problem.reason}{warning}")
     if any(not problem.is_warning for problem in problems):
         sys.exit(ENVIRONMENT)
-    placed = asyncio.run(partitioners(connection, settings.partitions))
+    # It needs numpy, and nothing else here does.
+    looked = import_module("trueup.doctor_kafka").partitioners(connection, settings.partitions)
+    placed = asyncio.run(looked)
     if astray := [finding for finding in placed if finding.word == "FAIL"]:
         print_line("\n".join(map(str, astray)))
         sys.exit(ENVIRONMENT)
