@@ -98,9 +98,19 @@ def lived(kafka_bootstrap, database_url, tmp_path_factory):
             asyncio.run(run.feed(1))
             asyncio.run(run.settle(120))
             asyncio.run(run.check())
+            with database_beside(gone_on) as told:
+                _, expected = replayed(run, told)
+            asyncio.run(forecasts_made(run, expected["forecasts"].rows))
         finally:
             run.stop()
         yield run, first, offsets.rows
+
+
+async def forecasts_made(run, count):
+    """Waits until live has so many scored ones: it makes them at leisure, once all is written."""
+    async with asyncio.timeout(90):
+        while (await checksums(run.url)).forecasts.rows < count:
+            await asyncio.sleep(0.5)
 
 
 async def applied(run):

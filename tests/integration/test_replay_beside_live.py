@@ -13,7 +13,7 @@ from agents_topics.topics import AGENT_ACTIONS
 from sinks.postgres.checksums import Checksums, checksums
 from sinks.postgres.queries import run_sql
 from tests.faults.runs import GRACE_MS, Gauge, Run
-from tests.integration.test_replay import database_beside, replayed, trueup
+from tests.integration.test_replay import database_beside, forecasts_made, replayed, trueup
 from trueup.replay import Job, conclude, prepare, run_plan
 from trueup.replay_plan import Asked, ReplayRefused
 
@@ -98,13 +98,6 @@ async def drained(run, seconds):
     await run.check()
     (tasks,) = (await run.states()).values()
     assert {(state, problem) for state, problem, *_ in tasks.values()} == {("running", None)}
-
-
-async def forecasts_made(run, count):
-    """Waits until live has so many scored ones: it makes them at leisure, once all is written."""
-    async with asyncio.timeout(3 * WAITED_S):
-        while (await checksums(run.url)).forecasts.rows < count:
-            await asyncio.sleep(0.5)
 
 
 async def test_beside_live_a_replay_ends_where_live_had_come_when_it_began_and_both_are_exact(
