@@ -7,6 +7,7 @@ left, and another one opens in its place.
 import asyncio
 import json
 import uuid
+from contextlib import asynccontextmanager
 from types import SimpleNamespace
 
 import pytest
@@ -151,9 +152,9 @@ class Installation:
             await consumer.commit({tp: offset})
 
 
-@pytest.fixture
-async def installation(kafka_bootstrap):
-    """A task has lived a step: one action is open."""
+@asynccontextmanager
+async def one_installation(kafka_bootstrap):
+    """Topics of its own, which nobody has used."""
     prefix = f"o{uuid.uuid4().hex[:8]}-"
     connection = connection_of({"KAFKA_BOOTSTRAP": kafka_bootstrap, "TRUEUP_PREFIX": prefix})
     await create_topics(connection, 1)
@@ -163,11 +164,18 @@ async def installation(kafka_bootstrap):
     await admin.start()
     made = Installation(connection, broker, admin)
     await made.wait_for_coordinator()
-    await made.act("a0")
-    await made.live()
     yield made
     await admin.close()
     await broker.stop()
+
+
+@pytest.fixture
+async def installation(kafka_bootstrap):
+    """A task has lived a step: one action is open."""
+    async with one_installation(kafka_bootstrap) as made:
+        await made.act("a0")
+        await made.live()
+        yield made
 
 
 async def test_it_goes_on_where_the_changelog_says(installation):

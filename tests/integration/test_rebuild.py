@@ -9,9 +9,7 @@ from dataclasses import replace
 
 import msgspec
 import pytest
-from aiokafka.admin import AIOKafkaAdminClient
 
-from agents_topics.connection import connection_of
 from agents_topics.policy_file import DEFAULT_POLICY_TOML
 from agents_topics.roster import RESOLVER
 from agents_topics.topics import (
@@ -23,14 +21,13 @@ from agents_topics.topics import (
     OUTCOMES,
     RESOLVER_CHANGELOG,
 )
-from streams.broker import Broker
 from streams.changelog import PROGRESS_KEY, StateProblem, progress_of
 from streams.clients import KafkaClients
 from streams.policy_log import enter_policy
 from streams.settings import Settings
 from streams.topic_admin import check_topics, create_topics
 from streams.transactions import Out, TaskProducer
-from tests.integration.test_open import SETTINGS, TENANT, Installation
+from tests.integration.test_open import SETTINGS, TENANT, one_installation
 from trueup.forget import Asked, Whose, send_forget
 from trueup.rebuild import rebuild
 from trueup.rebuild_plan import RebuildRefused, examine, site_of
@@ -57,23 +54,12 @@ async def rows_of(installation):
 @asynccontextmanager
 async def lived(kafka_bootstrap):
     """A task has lived two steps: two actions are open."""
-    prefix = f"r{uuid.uuid4().hex[:8]}-"
-    connection = connection_of({"KAFKA_BOOTSTRAP": kafka_bootstrap, "TRUEUP_PREFIX": prefix})
-    await create_topics(connection, 1)
-    await enter_policy(connection, SETTINGS.policy)
-    broker = Broker(KafkaClients(connection))
-    admin = AIOKafkaAdminClient(**connection.client_options())
-    await broker.start()
-    await admin.start()
-    made = Installation(connection, broker, admin)
-    await made.wait_for_coordinator()
-    await made.act("a0")
-    await made.live()
-    await made.act("a1")
-    await made.live()
-    yield made
-    await admin.close()
-    await broker.stop()
+    async with one_installation(kafka_bootstrap) as made:
+        await enter_policy(made.connection, SETTINGS.policy)
+        for event_id in ("a0", "a1"):
+            await made.act(event_id)
+            await made.live()
+        yield made
 
 
 @pytest.fixture
