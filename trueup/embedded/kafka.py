@@ -173,7 +173,7 @@ class EmbeddedKafka:
 
     def stop(self) -> None:
         """Kafka is gone afterwards, in order if its data matter or its classes are archived."""
-        if self._throwaway and not self._is_archiving:
+        if self._throwaway and not (self._is_archiving and self._classes.can_be_made):
             self.kill()
         else:
             self.shut_down()
