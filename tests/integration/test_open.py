@@ -94,6 +94,13 @@ class Installation:
         work.take(topic, records)
         await work.commit()
         await work.close(is_clean=True)
+        await self.settled()
+
+    async def settled(self):
+        """The changelog shows what was committed: markers come a little after the answer."""
+        name = self.name(RESOLVER_CHANGELOG)
+        while await self.broker.ends([name], 0) != await self.broker.high_watermarks([name], 0):
+            await asyncio.sleep(0.01)
 
     async def act(self, event_id):
         """An agent acts."""

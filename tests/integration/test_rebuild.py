@@ -46,6 +46,7 @@ async def rebuilt(installation, **settings):
 
 async def rows_of(installation):
     name = installation.name(RESOLVER_CHANGELOG)
+    await installation.settled()
     rows, _ = await installation.broker.changelog(name, 0)
     progress = progress_of(rows.pop(PROGRESS_KEY), "task")
     return {key: msgspec.msgpack.decode(row) for key, row in rows.items()}, progress
