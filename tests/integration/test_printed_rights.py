@@ -6,6 +6,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
@@ -30,21 +31,23 @@ def used(live: Installation, tmp_path_factory: pytest.TempPathFactory) -> Instal
         asyncio.run(worker.wait_until_ready())
         done = trueup(live.user("producer", "emit"), "emit", file)
         assert done.returncode == 0, done.stderr
-        asyncio.run(wait_until_open(worker))
+        asyncio.run(wait_until_open(worker, live.settings["DATABASE_URL"]))
     finally:
         worker.stop()
     return live
 
 
-async def wait_until_open(worker: WorkerProcess) -> None:
+async def wait_until_open(worker: WorkerProcess, url: str) -> None:
+    """Until every action is open and has its row."""
+    database = await asyncpg.connect(url)
     async with asyncio.timeout(60):
         while True:
             tasks = (worker.status() or {}).get("tasks", ())
-            if sum(t.get("open", 0) for t in tasks) == 8 and not any(
-                any(t["lag"].values()) for t in tasks if t["agent"] == "publisher"
-            ):
-                return
+            rows = await database.fetchval("SELECT count(*) FROM tenant.outcome_records")
+            if sum(t.get("open", 0) for t in tasks) == rows == 8:
+                break
             await asyncio.sleep(0.2)
+    await database.close()
 
 
 def written(folder: Path) -> str:
