@@ -42,7 +42,8 @@ async def hand_over(row: AgentRow, tasks: Tasks, stream: Any) -> None:
     events: AsyncIterator[Any] = stream.events()
     async for event in events:
         message = event.message
-        tasks.accept(row, message.topic, message.partition, message.value)
+        for partition, batch in message.value.items():
+            tasks.accept(row, message.topic, partition, batch)
 
 
 async def _undecoded(channel: Any, message: Any, *, propagate: bool = False) -> faust.Event:
