@@ -43,6 +43,10 @@ TARGET_DEFAULT = 0.7
 _EPOCH = date(1970, 1, 1)
 
 
+class NotKept(Exception):
+    """The curve that is asked parts days that are only kept as a sum: says since when it can be."""
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
     """Which curve: of a span, of the last days that have settled, or of one segment."""
@@ -79,7 +83,8 @@ class Curve:
     """The curve of one stream.
 
     `tested` are the bins of what the test in force has seen; `first_day` and `last_day` are those
-    of the actions in `bins`, None where a segment is asked, which has no days.
+    of the actions in `bins`, None where a segment is asked, which has no days. What was known up to
+    `summed_up_to`, the latest day of settle times of which only a sum is kept, has no first day.
     """
 
     stream: Stream
@@ -93,6 +98,7 @@ class Curve:
     is_test_anew: bool
     smooth_error: float | None
     provisional: Provisional | None
+    summed_up_to: int | None = None
 
     @property
     def is_of_one_moment(self) -> bool:
@@ -114,7 +120,11 @@ async def read_curves(
     outcome_type: str | None = None,
     source: str | None = None,
 ) -> list[Curve]:
-    """The curves of the streams of an action type, those of the longest windows last."""
+    """The curves of the streams of an action type, those of the longest windows last.
+
+    Raises:
+        NotKept: too little is kept by the day.
+    """
     found = await calibration_streams(url, tenant_id, action_type)
     kept = [
         one
@@ -126,11 +136,14 @@ async def read_curves(
 
 async def _curve(url: str, policy: Policy, stands: StreamCalibration, asked: Asked) -> Curve:
     stream = stream_of(stands)
-    days = await stream_days(url, stream)
+    kept, earlier = await stream_days(url, stream)
+    days = [*earlier, *kept]
     since = day_of(stands.tested_since_ms)
     span = _span(asked, days)
+    _check_kept(span, days, earlier)
     bins = day_bins(days, span)
-    kept = [row.action_day for row in days if span.holds(row)]
+    held = [row.action_day for row in days if span.holds(row)]
+    is_summed = any(span.holds(row) for row in earlier)
     smooth = None
     if asked.segment is not None:
         bins = await _segment_bins(url, stream, asked.segment)
@@ -143,11 +156,12 @@ async def _curve(url: str, policy: Policy, stands: StreamCalibration, asked: Ask
         asked=Asked(span, asked.days, asked.segment),
         bins=bins,
         tested=day_bins(days, Span(known_since_day=since)),
-        first_day=None if asked.segment else min(kept, default=None),
-        last_day=None if asked.segment else max(kept, default=None),
+        first_day=None if asked.segment or is_summed else min(held, default=None),
+        last_day=None if asked.segment else max(held, default=None),
         is_test_anew=any(row.known_day < since for row in days),
         smooth_error=smooth,
         provisional=await _provisional(url, stream, asked),
+        summed_up_to=max((row.known_day for row in earlier), default=None),
     )
 
 
@@ -170,6 +184,22 @@ def _span(asked: Asked, days: Sequence[DaySums]) -> Span:
         return span
     last = max((row.action_day for row in days if span.holds(row)), default=0)
     return Span(last - asked.days + 1, last, span.known_by_day, span.half_life_days)
+
+
+def _check_kept(span: Span, days: Sequence[DaySums], earlier: Sequence[DaySums]) -> None:
+    last_day = max((row.action_day for row in days if span.holds(row)), default=0)
+    if all(span.can_tell(row, last_day) for row in earlier):
+        return
+    acted, known = (max(getattr(row, name) for row in earlier) for name in _DAYS_OF_A_ROW)
+    raise NotKept(
+        f"The curve that is asked is older than what is kept by the day: actions are since"
+        f" {date_of(acted + 1)}, and what was known is at the end of each day since"
+        f" {date_of(known)}; of all before there is one sum (TRUEUP_DAYS_KEPT). Ask for later days"
+        f"{', or for a shorter --half-life' if span.half_life_days else ''}."
+    )
+
+
+_DAYS_OF_A_ROW = ("action_day", "known_day")
 
 
 async def _segment_bins(url: str, stream: StreamKey, segment: tuple[str, str]) -> list[DayBin]:

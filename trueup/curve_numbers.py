@@ -30,7 +30,7 @@ STATUSES = ("positive", "negative", "ambiguous", "expired")
 def curve_json(curve: Curve) -> dict[str, Any]:
     """A curve in plain values; confidences, rates and errors from 0 to 1, ln_e in nats."""
     span, every = curve.asked.span, [held.all.sums for held in curve.bins]
-    days = (span.since_day, span.until_day, span.known_by_day)
+    days, summed = (span.since_day, span.until_day, span.known_by_day), curve.summed_up_to
     since, until, known_by = (None if d is None else date_of(d).isoformat() for d in days)
     return {
         "stream": curve.stream._asdict(),
@@ -38,6 +38,7 @@ def curve_json(curve: Curve) -> dict[str, Any]:
             "since": since,
             "until": until,
             "known_by": known_by,
+            "summed_up_to": summed and date_of(summed).isoformat(),
             "half_life_days": span.half_life_days,
             "segment": curve.asked.segment,
             "is_of_one_moment": curve.is_of_one_moment,

@@ -200,6 +200,11 @@ def _what_it_rests_on(curve: Curve) -> Iterator[str]:
         told.append("those of {} {}".format(*map(shown, curve.asked.segment)))
     if curve.first_day is not None and curve.last_day is not None:
         told.append(f"actions of {date_of(curve.first_day)} to {date_of(curve.last_day)}")
+    elif curve.summed_up_to is not None and curve.last_day is not None:
+        told.append(
+            f"actions up to {date_of(curve.last_day)}, what was known by"
+            f" {date_of(curve.summed_up_to)} as one sum"
+        )
     if span.known_by_day is not None:
         told.append(f"as it was known on {date_of(span.known_by_day)}")
     if span.half_life_days is not None:
