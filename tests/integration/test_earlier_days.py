@@ -58,10 +58,12 @@ def whole(days):
 async def test_day_after_day_or_replayed_the_same_days_are_left_and_no_forecast_changes(
     publisher, outcomes, database_url
 ):
+    """Of one day at most is kept, and what a forecast without its score will ask for."""
     keeping = Publisher(publisher.url, publisher.writer)
     await keeping.store(outcomes)
     forecasts, every_day = await keeping.foretell(), await days_of(keeping, outcomes[0])
     await run_sql(publisher.url, "TRUNCATE tenant.calibration_days, tenant.calibration_forecasts")
+    publisher = Publisher(publisher.url, publisher.writer, days_kept=1)
     publisher.offsets.update(keeping.offsets)
     for day in range(LAST_DAY - 15, LAST_DAY):
         await publisher.store(known_at(outcomes, day))
@@ -74,7 +76,7 @@ async def test_day_after_day_or_replayed_the_same_days_are_left_and_no_forecast_
     async with BulkWriter(database_url) as bulk:
         await bulk.write(outcomes, 0)
         await bulk.write_calibration(told_of(outcomes))
-        await foretell_again(bulk, KEPT)
+        await foretell_again(bulk, 1)
         live, made = await checksums(publisher.url), await checksums(database_url)
         rows_made = await rows(database_url)
         await bulk.clear_calibration()
@@ -82,8 +84,10 @@ async def test_day_after_day_or_replayed_the_same_days_are_left_and_no_forecast_
     assert every_day[1] == []
     assert lived == rows_made == forecasts
     assert (live.days, live.forecasts) == (made.days, made.forecasts)
-    assert {row.known_day for row in kept} == set(range(LAST_DAY + 2 - KEPT, LAST_DAY + 2))
-    assert {row.known_day for row in earlier} <= set(range(LAST_DAY + 2 - KEPT))
+    unscored = min(day for day, (*_, came) in lived.items() if came is None)
+    assert {row.known_day for row in kept} == set(range(unscored + 1, LAST_DAY + 2))
+    assert unscored < LAST_DAY
+    assert {row.known_day for row in earlier} <= set(range(unscored + 1))
     assert 0 < len(earlier) <= 10
     assert whole((kept, earlier)) == whole(every_day)
 
