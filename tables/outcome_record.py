@@ -15,7 +15,7 @@ OutcomeStruct = struct_of(Outcome)
 _outcome: Callable[..., Outcome] = cast(Any, written_struct_of(Outcome))
 
 passed_on_of = attrgetter(
-    "rep_id", "agent_id", "agent_version", "model", "cost_usd", "latency_ms", "metadata"
+    "rep_id", "agent_id", "agent_version", "model", "cost_usd", "latency_ms", "metadata", "channel"
 )
 """The fields of an action that only pass through, in the order of an outcome's last ones."""
 
@@ -32,7 +32,8 @@ def carried_of(
 
     Words that many actions share are held once: there may be millions of open ones.
     """
-    rep_id, agent_id, agent_version, model, *rest = passed_on
+    rep_id, agent_id, agent_version, model, cost_usd, latency_ms, metadata, *added = passed_on
+    channel = added[0] if added else None  # an action without one is kept as ever
     return Carried(
         intern(policy_version),
         intern(action_type),
@@ -43,7 +44,10 @@ def carried_of(
             agent_id and intern(agent_id),
             agent_version and intern(agent_version),
             model and intern(model),
-            *rest,
+            cost_usd,
+            latency_ms,
+            metadata,
+            channel and intern(channel),
         ),
         confidence_label and intern(confidence_label),
     )
