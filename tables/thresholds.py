@@ -203,6 +203,8 @@ def _change_words(in_force: CalibrationMap, seen: Seen, old: int, new: int) -> s
 def expected_success(found: CalibrationMap, ever: Sequence[Sums], threshold: int) -> float | None:
     """The success that a map expects at a threshold; None where its bin has no lead record at all.
 
+    One that was ever seen will do, however old: this is told and decides nothing.
+
     >>> ever = [Sums() for _ in range(10)]; ever[7].update(720_000, 1)
     >>> doubting = CalibrationMap(-500_000, 1_000_000)
     >>> [expected_success(doubting, ever, threshold) for threshold in (700_000, 800_000)]

@@ -18,6 +18,7 @@ from tables.scores import (
     expected_calibration_error,
     maximum_calibration_error,
 )
+from tables.verdict import ALPHA, DELTA
 from trueup.calibration_words import error_json, error_words
 from trueup.curve import Curve, Provisional, date_of
 from trueup.curve_words import (
@@ -50,6 +51,8 @@ def curve_json(curve: Curve) -> dict[str, Any]:
         },
         "sentence": verdict_sentence(curve),
         "verdict": curve.stands.verdict,
+        "alpha": ALPHA,
+        "delta": DELTA,
         "is_calibrated": curve.stands.is_calibrated,
         "n": sum(held.all.n for held in curve.bins),
         "statuses": (statuses := statuses_of(curve)),
@@ -174,6 +177,8 @@ def number_lines(curve: Curve, ascii_only: bool) -> list[str]:
         *_parts_line(told),
         f"right {_ends(told['actual_ends'])} whatever what does not count was,"
         f" {_ends(told['silence_ends'])} whatever all that was ambiguous or expired was",
+        f"verdict {told['verdict']}: an alarm at evidence 1 : {1 / told['alpha']:g} (alpha"
+        f" {told['alpha']:g}), calibrated where the error is at most {told['delta']:g} (delta)",
         _evidence_line(told["evidence"]),
         _threshold_line(told["threshold"]),
         f"  {'bin':8} {'n':>7} {'worth':>8} {'stated':>6} {'right':>6} {'any way':13}"
