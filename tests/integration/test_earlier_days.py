@@ -197,6 +197,19 @@ async def test_a_forecast_of_before_says_that_it_can_no_longer_be_made_and_store
     assert "is older than what is kept by the day" in old.why_not
 
 
+async def test_a_successor_makes_no_forecast_of_days_that_are_not_kept(publisher, outcomes):
+    await publisher.store(outcomes)
+    lived = await publisher.foretell()
+    _, earlier = await days_of(publisher, outcomes[0])
+    await run_sql(publisher.url, "DELETE FROM tenant.calibration_forecasts")
+
+    made = await publisher.successor().foretell()
+
+    last = max(row.known_day for row in earlier)
+    assert made == {day: told for day, told in lived.items() if day > last}
+    assert len(made) > KEPT / 2
+
+
 async def test_days_are_added_up_as_one_would_by_hand_in_any_number_of_steps(publisher):
     """Beside the last day a stream's row says when its test began: that is not summed over."""
     draw = random.Random(4)
