@@ -18,6 +18,7 @@ passed_on_of = attrgetter(
     "rep_id", "agent_id", "agent_version", "model", "cost_usd", "latency_ms", "metadata", "channel"
 )
 """The fields of an action that only pass through, in the order of an outcome's last ones."""
+PASSED_ON_COUNT = 8
 
 
 def carried_of(
@@ -32,8 +33,9 @@ def carried_of(
 
     Words that many actions share are held once: there may be millions of open ones.
     """
-    rep_id, agent_id, agent_version, model, cost_usd, latency_ms, metadata, *added = passed_on
-    channel = added[0] if added else None  # an action without one is kept as ever
+    if len(passed_on) < PASSED_ON_COUNT:
+        passed_on = (*passed_on, None)  # an action without a channel is kept as ever
+    rep_id, agent_id, agent_version, model, cost_usd, latency_ms, metadata, channel = passed_on
     return Carried(
         intern(policy_version),
         intern(action_type),
