@@ -29,7 +29,8 @@ up:
 	.venv/bin/trueup up
 bench:
 	$(PYTHON) -m benchmarks.resolver
-# THROUGH=kafka: real workers, Kafka and Postgres in the place of the core in memory.
+# The pages' seed. THROUGH=kafka: real workers, Kafka and Postgres in the place of the core in memory.
+validate: SEED = 1
 validate:
 ifeq ($(THROUGH),kafka)
 	$(PYTHON) -m benchmarks.validation_kafka $(SEED) > docs/validation-kafka.md

@@ -38,6 +38,7 @@ Timestamp = Annotated[
 Confidence = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0, le=2_147_483_647)]
 Amount = Annotated[float, Field(ge=0, le=1e12)]
+Channel = Annotated[str, Field(max_length=20)]
 Metadata = dict[str, JsonValue]
 
 
@@ -148,6 +149,8 @@ class Action:
     """Anything else; carried along, never logged."""
     confidence_label: Name50 | None = None
     """How sure in a word: `high`, `medium`, `low`, or the policy's. Beside a number it is kept."""
+    channel: Channel | None = None
+    """Where it was done: mail, chat, phone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,7 +180,7 @@ class Interaction:
     """The deal's stage from then on."""
     interaction_count: Count | None = None
     """How many interactions the conversation has by then."""
-    channel: Annotated[str, Field(max_length=20)] | None = None
+    channel: Channel | None = None
     """Where it happened: mail, chat, phone."""
     label: Literal["positive", "negative", "ambiguous"] | None = None
     """A person's verdict; only a `human_label` has one that counts."""
@@ -404,6 +407,8 @@ class Outcome:
     latency_ms: float | None = None
     """The action's."""
     metadata: dict[str, Any] | None = None
+    """The action's."""
+    channel: str | None = None
     """The action's."""
 
 

@@ -79,6 +79,7 @@ EXAMPLES: dict[type[Any], dict[str, dict[str, Any]]] = {
             "latency_ms": 850,
             "metadata": {"subject_length": 42, "tags": ["first", "short"]},
             "confidence_label": "high",
+            "channel": "mail",
         },
         "label": {name: held for name, held in _ACTION.items() if name != "predicted_confidence"}
         | {"event_id": "e5", "confidence_source": "self_report", "confidence_label": "medium"},
@@ -184,6 +185,7 @@ EXAMPLES: dict[type[Any], dict[str, dict[str, Any]]] = {
             "cost_usd": None,
             "latency_ms": None,
             "metadata": None,
+            "channel": None,
         }
     },
     Promise: {"full": {"source": 0, "until_ms": 1_770_022_800_000}},

@@ -29,7 +29,7 @@ TypeName = Annotated[str, Field(min_length=1, max_length=50, pattern=r"^[^/\x00-
 """A type's name is part of keys, where `/` separates."""
 
 
-Dimension = Literal["agent_id", "agent_version", "model", "rep_id", "deal_stage"]
+Dimension = Literal["agent_id", "agent_version", "model", "rep_id", "deal_stage", "channel"]
 """A field of an action that may tell segments apart."""
 
 

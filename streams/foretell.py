@@ -6,7 +6,8 @@ that began before it was written to `outcomes` before. A forecast waits until Po
 is read and reckoned while the publisher goes on, which changes nothing of a closed day. It is
 written by the owner of the stream's partition alone, in a short transaction between its own ones,
 in which that partition stands where the owner left it, and only if the stream was not forgotten
-since; what was made once and is made again is the same.
+since; what was made once and is made again is the same. Then nothing asks for the stream's oldest
+days any more, and they are added up.
 """
 
 import asyncio
@@ -21,6 +22,7 @@ from agents_topics.topics import CALIBRATION_UPDATES, OUTCOMES
 from sinks.contract import OffsetMoved, SinkBusy
 from sinks.postgres.bulk import SETTLED_OFFSET, BulkWriter
 from sinks.postgres.calibration_readings import StreamKey
+from sinks.postgres.earlier_days import add_up_days
 from sinks.postgres.forecasts import (
     DAYS_MAX,
     Basis,
@@ -176,6 +178,8 @@ class Foretelling:
         for some in _pieces(days):
             if not await self._make_some(stream, some, closed_day):
                 return
+        async with self._standing() as connection:
+            await add_up_days(connection, stream, closed_day, self._tools.days_kept)
         self._done[stream] = closed_day
 
     async def _make_some(self, stream: StreamKey, days: Sequence[int], closed_day: int) -> bool:
@@ -233,8 +237,10 @@ def _told(basis: Basis, closed_day: int) -> Iterator[Told]:
         yield Told(one.day, *figures, one.settles_at_ms, one.came)
 
 
-async def foretell_again(bulk: BulkWriter) -> int:
-    """Every forecast of the streams that a replay has made is stored; how many were."""
+async def foretell_again(bulk: BulkWriter, days_kept: int) -> int:
+    """Every forecast of the streams that a replay has made is stored, and so many days are kept;
+    how many forecasts were.
+    """
     written, version = 0, (LINEAGE, 0, SETTLED_OFFSET)
     async with bulk.transaction() as connection:
         closed = await closed_days(connection, None, 0)
@@ -249,4 +255,6 @@ async def foretell_again(bulk: BulkWriter) -> int:
                 written += await write_forecasts(
                     connection, stream, told, version, FORECASTS.refill
                 )
+        async with bulk.transaction() as connection:
+            await add_up_days(connection, stream, closed_day, days_kept)
     return written

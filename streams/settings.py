@@ -11,6 +11,7 @@ from agents_topics.topics import AGENT_ACTIONS, AGENT_INTERACTIONS
 
 GraceS = Annotated[int, Field(ge=1, le=30 * 86_400)]
 LogFormat = Literal["json", "text"]
+DAYS_KEPT = 400
 
 
 def variable_of(name: str) -> str:
@@ -36,6 +37,7 @@ class Settings(BaseModel):
         instance_id: A stable name of this worker's slot, for static group membership.
         transactions_per_s: A worker's budget, shared by its tasks.
         step_records_max: Whoever is behind writes at least after so many records.
+        days_kept: Of each stream so many days of settle times are kept by the day.
         agents: Which agents this worker runs, by name; others run elsewhere in the same group.
     """
 
@@ -52,6 +54,7 @@ class Settings(BaseModel):
     heartbeat_s: Annotated[float, Field(gt=0, le=5)] = 1.0
     transactions_per_s: Annotated[int, Field(ge=1, le=10_000)] = 100
     step_records_max: Annotated[int, Field(ge=1, le=1_000_000)] = 60_000
+    days_kept: Annotated[int, Field(ge=1, le=100_000)] = DAYS_KEPT
     web_host: str = "127.0.0.1"
     web_port: Annotated[int, Field(ge=0, le=65_535)] = 6066
     agents: tuple[str, ...] = tuple(row.name for row in AGENTS)

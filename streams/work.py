@@ -67,6 +67,8 @@ class Tools:
     """One large step after the other, of all tasks that are far behind."""
     foretelling: asyncio.Lock = field(default_factory=asyncio.Lock)
     """One stream after the other: a day ends for all of them at once."""
+    days_kept: int = 100_000
+    """Of each stream so many days of settle times are kept by the day."""
 
 
 def tools_of(connection: Connection, settings: Settings) -> Tools:
@@ -81,6 +83,7 @@ def tools_of(connection: Connection, settings: Settings) -> Tools:
         budget=TransactionBudget(settings.transactions_per_s),
         transactions={},
         restores={},
+        days_kept=settings.days_kept,
     )
 
 

@@ -1,9 +1,11 @@
 """A curve from day rows: of any span of days, with any decay, and as it was known on a day.
 
 A row holds the exact sums of what happened in a bin on one day and was known on another, so that
-every such curve is a sum over rows. With decay a day's sums are taken times a whole number, its
-weight: every score that is a ratio of sums holds for them as it stands, and how many records such
-sums are worth is n_eff = (Σwn)²/Σw²n. Decayed figures hold at one fixed time.
+every such curve is a sum over rows. Of days that are no longer kept there are sums, each with the
+latest of its days: they count in every curve that holds all or nothing of them. With decay a day's
+sums are taken times a whole number, its weight: every score that is a ratio of sums holds for them
+as it stands, and how many records such sums are worth is n_eff = (Σwn)²/Σw²n. Decayed figures hold
+at one fixed time.
 """
 
 from collections.abc import Iterable, Sequence
@@ -49,6 +51,34 @@ class Span:
             and (self.until_day is None or row.action_day <= self.until_day)
             and (self.known_by_day is None or row.known_day <= self.known_by_day)
             and (self.known_since_day is None or row.known_day >= self.known_since_day)
+        )
+
+    def can_tell(self, earlier: DaySums, last_day: int) -> bool:
+        """Whether all or nothing counts of what is summed in a row up to its days.
+
+        Such sums do not straddle the day on which a test began: `known_since_day` never parts one.
+
+        Args:
+            earlier: The sum.
+            last_day: The last day of actions that counts.
+
+        >>> sums = DaySums(tenant_id="t", action_type="qualify", outcome_type="deal_progression",
+        ...     window_ms=60_000, confidence_source="judge", bin_index=8, action_day=10,
+        ...     known_day=12, all=BinSums(n=40), lead=BinSums(n=40), counts={})
+        >>> [Span(since_day=day).can_tell(sums, 90) for day in (10, 11)]
+        [False, True]
+        >>> [Span(known_by_day=day).can_tell(sums, 90) for day in (11, 12)]
+        [False, True]
+        >>> [Span(half_life_days=days).can_tell(sums, 90) for days in (2, 3)]
+        [True, False]
+        """
+        if self.since_day is not None and self.since_day > earlier.action_day:
+            return True
+        return (
+            self.since_day is None
+            and (self.until_day is None or self.until_day >= earlier.action_day)
+            and (self.known_by_day is None or self.known_by_day >= earlier.known_day)
+            and (self.half_life_days is None or not self.weight(last_day - earlier.action_day))
         )
 
     def weight(self, days: int) -> int:

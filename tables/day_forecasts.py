@@ -4,6 +4,11 @@ The law: a day has closed for a stream when an outcome that settles later has en
 that began before its end is known, and what of it had been heard. So which days have forecasts, and
 what they say, follows from outcomes alone. A score counts when all that was open has settled before
 the end of the last closed day.
+
+References:
+    Dawid, A. P. (1984). Present Position and Potential Developments: Some Personal Views:
+    Statistical Theory: The Prequential Approach. JRSS A 147. A forecaster is judged by the
+    forecasts made in turn, each from what was known, and by what came.
 """
 
 from collections.abc import Iterator, Sequence
@@ -66,6 +71,13 @@ def day_forecasts(known: Known, closed_day: int) -> Iterator[DayForecast]:
     """The forecasts of the days on which something was silent and enough was known.
 
     There is none where an expired action does not count: it waits for no success.
+
+    >>> told = DayDelays(9, 2, 0, 200, 0)  # of the upper third 200 positives came at once
+    >>> sums = DayKnown(9, 8, n=300, sp=300 * 820_000, sy=240, failures=60)
+    >>> fresh = OpenGroup(10, 820_000, 0, 50, 38, 11 * 86_400_000, True)
+    >>> (found,) = day_forecasts(Known([fresh], [sums], [told]), closed_day=12)
+    >>> found.day, found.made.count, found.came
+    (10, 50, 38)
     """
     of_day: dict[int, list[OpenGroup]] = {}
     for group in known.open:

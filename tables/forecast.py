@@ -3,6 +3,12 @@
 An action that has been silent up to an age is less likely to succeed than it was: π = g(1-F)/(1-gF)
 with g its calibrated probability and F the share of good news that would have come. The interval
 holds the luck of the outcomes and the error of the fitted map, which all of them share.
+
+References:
+    Berkson, J., Gage, R. P. (1952). Survival Curve for Cancer Patients Following Treatment. JASA
+    47. Some never have the event: what a silence says of that is Bayes' rule.
+    Farewell, V. T. (1982). The Use of Mixture Models for the Analysis of Survival Data with
+    Long-Term Survivors. Biometrics 38.
 """
 
 from collections.abc import Sequence

@@ -15,9 +15,10 @@ OutcomeStruct = struct_of(Outcome)
 _outcome: Callable[..., Outcome] = cast(Any, written_struct_of(Outcome))
 
 passed_on_of = attrgetter(
-    "rep_id", "agent_id", "agent_version", "model", "cost_usd", "latency_ms", "metadata"
+    "rep_id", "agent_id", "agent_version", "model", "cost_usd", "latency_ms", "metadata", "channel"
 )
 """The fields of an action that only pass through, in the order of an outcome's last ones."""
+PASSED_ON_COUNT = 8
 
 
 def carried_of(
@@ -32,7 +33,9 @@ def carried_of(
 
     Words that many actions share are held once: there may be millions of open ones.
     """
-    rep_id, agent_id, agent_version, model, *rest = passed_on
+    if len(passed_on) < PASSED_ON_COUNT:
+        passed_on = (*passed_on, None)  # an action without a channel is kept as ever
+    rep_id, agent_id, agent_version, model, cost_usd, latency_ms, metadata, channel = passed_on
     return Carried(
         intern(policy_version),
         intern(action_type),
@@ -43,7 +46,10 @@ def carried_of(
             agent_id and intern(agent_id),
             agent_version and intern(agent_version),
             model and intern(model),
-            *rest,
+            cost_usd,
+            latency_ms,
+            metadata,
+            channel and intern(channel),
         ),
         confidence_label and intern(confidence_label),
     )

@@ -4,6 +4,13 @@ Positives come early, negatives only when the window closes: open actions are we
 the share of good news that has come by their age. It cannot see a change of the delays themselves,
 so it stands beside its own last check and is withheld where that failed. No alarm or adjustment
 rests on it.
+
+References:
+    Lawless, J. F. (1994). Adjustments for Reporting Delays and the Prediction of Occurred but Not
+    Reported Events. Canadian Journal of Statistics 22.
+    Chapelle, O. (2014). Modeling Delayed Feedback in Display Advertising. KDD 20.
+    Wilson, E. B. (1927). Probable Inference, the Law of Succession, and Statistical Inference.
+    JASA 22. The interval inverts the score in the same way.
 """
 
 from collections.abc import Sequence

@@ -22,16 +22,18 @@ Id = tuple[str, str]
 _canonical = msgspec.json.Encoder(order="deterministic").encode
 
 
-# What the contract has added to an action since ids are remembered is its last field: left out
-# where it is absent, so that a copy is a copy of what an earlier release has seen.
-_ADDED = b',"confidence_label":null}'
+# What the contract has added to an action since ids are remembered are its last fields: left out
+# where they are absent, so that a copy is a copy of what an earlier release has seen.
+_ADDED = (b',"channel":null}', b',"confidence_label":null}')
 
 
 def fingerprint(event: Any) -> str:
     """Equal for events that are equal as decoded, also in another process or release."""
     told = _canonical(event)
-    if told.endswith(_ADDED):
-        told = told[: -len(_ADDED)] + b"}"
+    for added in _ADDED:
+        if not told.endswith(added):
+            break
+        told = told[: -len(added)] + b"}"
     return hashlib.blake2b(told, digest_size=8).hexdigest()
 
 

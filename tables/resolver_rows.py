@@ -31,6 +31,7 @@ def interaction_key(key: str, held: HeldInteraction) -> bytes:
 def action_row(action: HeldAction) -> tuple[Any, ...]:
     """What is needed to hold the action again."""
     carried = action.carried
+    passed_on = carried.passed_on
     return (
         action.conversation.key,
         action.action_id,
@@ -41,7 +42,7 @@ def action_row(action: HeldAction) -> tuple[Any, ...]:
         carried.action_type,
         carried.predicted_confidence,
         carried.confidence_source,
-        carried.passed_on,
+        passed_on if passed_on[-1] else passed_on[:-1],  # without a channel as ever
         carried.confidence_label,
         [(o.rule.type, o.revision, o.is_settled, o.said) for o in action.outcomes],
     )

@@ -1,16 +1,22 @@
 """Both ends of rates and scores, whatever the excluded records would have been.
 
-Excluded records have a confidence and no outcome. Each figure is shown as it would be if all their
-outcomes were such that it is least, and such that it is most.
+Excluded records have a confidence and no outcome: ambiguous ones, and expired ones where confidence
+means success given a signal. Each figure is shown as it would be if all their outcomes were such
+that it is least, and such that it is most. Where an expired one counts as a failure it is not
+excluded; `silence_ends` is how far the rate rests on that.
+
+References:
+    Manski, C. (2003). Partial Identification of Probability Distributions. Springer. Chapter 1.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
 from tables.calibration_bins import BIN_COUNT, UNIT, Sums
 from tables.scores import brier_contribution
 
 Ends = tuple[float, float]
+_SETTLED = ("positive", "negative", "ambiguous", "expired")
 
 
 def rate_ends(sums: Sums) -> Ends | None:
@@ -24,6 +30,23 @@ def rate_ends(sums: Sums) -> Ends | None:
     if not count:
         return None
     return sums.sy / count, (sums.sy + sums.excluded_n) / count
+
+
+def silence_ends(counts: Mapping[str, int | None]) -> Ends | None:
+    """The rate if all that is ambiguous or expired failed, and if all of it succeeded.
+
+    Args:
+        counts: How many by status; what is pending is in neither.
+
+    >>> [round(end, 4) for end in silence_ends({"positive": 5, "negative": 2, "expired": 3})]
+    [0.5, 0.8]
+    >>> silence_ends({"pending": 4}) is None
+    True
+    """
+    positive, negative, ambiguous, expired = (counts.get(status) or 0 for status in _SETTLED)
+    unsaid = ambiguous + expired
+    count = positive + negative + unsaid
+    return (positive / count, (positive + unsaid) / count) if count else None
 
 
 def error_ends(bins: Sequence[Sums]) -> Ends | None:

@@ -3,6 +3,11 @@
 A record counts once in its bin, once in the row of the day of its action and the day on which it
 was known (that of its settle time), once for each dimension of its policy's segments, and with its
 delay where a signal decided it.
+
+References:
+    Gray, J. et al. (1997). Data Cube: A Relational Aggregation Operator Generalizing Group-By,
+    Cross-Tab, and Sub-Totals. Data Mining and Knowledge Discovery 1. Sums are distributive
+    aggregates: of any parts they are the sums of the parts' sums.
 """
 
 from typing import NamedTuple
@@ -55,7 +60,18 @@ class SegmentKey(NamedTuple):
 
 
 class StreamSums:
-    """The sums of one stream, and which of them have changed since they were last told."""
+    """The sums of one stream, and which of them have changed since they were last told.
+
+    >>> held, day = StreamSums(days_kept=10), DAY_MS
+    >>> for number, y in enumerate((1, 1, 0)):
+    ...     status = "positive" if y else "expired"
+    ...     known_ms = number * day + day
+    ...     held.update(Settled(known_ms, number * day, 820_000, y, status, True, "5d1f"), day)
+    >>> held.bins[8].all.n, held.bins[8].all.sy, held.bins[8].counts
+    (3, 2, {'positive': 2, 'expired': 1})
+    >>> [(key.action_day, key.known_day, row.all.sy) for key, row in held.days.items()]
+    [(0, 1, 1), (1, 2, 1), (2, 3, 0)]
+    """
 
     def __init__(self, days_kept: int = DAYS_KEPT) -> None:
         self.bins: dict[int, StreamBin] = {}

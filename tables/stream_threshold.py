@@ -4,6 +4,10 @@
 it can do something: not while a person holds the threshold, not in the cool-down, and not without
 evidence or a map that wants the threshold elsewhere. Where it answered "not moved" it is asked
 again a twentieth more records later: the same fit over almost the same sums says the same.
+
+References:
+    Elkan, C. (2001). The Foundations of Cost-Sensitive Learning. IJCAI 17. The threshold of a
+    calibrated probability is the success that is meant; here it is taken back through the map.
 """
 
 from collections.abc import Sequence
@@ -54,7 +58,11 @@ class StreamRule(NamedTuple):
 
 @dataclass(slots=True)
 class ActedOn:
-    """Lead records that were acted on, p ≥ τ, since an action time; how many of them came true."""
+    """Lead records that were acted on, p ≥ τ, since an action time; how many of them came true.
+
+    >>> ActedOn(n=30, sy=20).rate, ActedOn().rate
+    (0.666667, None)
+    """
 
     since_ms: int = NEVER_MS
     n: int = 0
@@ -75,6 +83,16 @@ class Told(NamedTuple):
 
 class StreamThreshold:
     """The threshold of one stream, and what is seen for it.
+
+    >>> test = MiscalibrationTest()
+    >>> stream = Stream("t", "qualify", "deal_progression", 3_600_000, "judge")
+    >>> held = StreamThreshold(stream, ten_sums(), 700_000, is_first=True)
+    >>> (moved,) = held.override("set", 750_000, 5, "ann: spring sale", test)
+    >>> moved.direction, moved.old_threshold, moved.new_threshold, held.reason
+    ('increase', 0.7, 0.75, 'set by ann: spring sale')
+    >>> seen, back = held.override("roll_back", None, 6, "ann: worse", test)
+    >>> seen.number, back.number, held.threshold.value, held.threshold.is_held
+    (1, 2, 700000, True)
 
     Args:
         lead_bins: The stream's lead sums, by bin: what was ever observed, and all that is seen

@@ -5,6 +5,11 @@ the map in force adopts a new one; the threshold then walks to where that map wa
 cool-down. The law: everything here is a function of the stored state, the test and the sums; time
 is event time. Where only p ≥ τ is acted on, nothing below is seen and the threshold could only
 rise: so it goes down by small steps, each on what the last one showed. A person's choice holds.
+
+References:
+    Elkan, C. (2001). The Foundations of Cost-Sensitive Learning. IJCAI 17.
+    Lakkaraju, H. et al. (2017). The Selective Labels Problem. KDD 23. Of what is decided against
+    no outcome is seen.
 """
 
 from collections.abc import Sequence
@@ -96,6 +101,15 @@ def decide(
     at_ms: int,
 ) -> Decision:
     """Adopts a map if evidence asks for one, and takes a step to where the map in force wants τ.
+
+    >>> test, sums = MiscalibrationTest(), [Sums() for _ in range(10)]
+    >>> for n in range(400):
+    ...     p, y = (650_000, 850_000)[n % 2], int(n % 20 < (9, 13)[n % 2])
+    ...     test.update(p, y, n); sums[bin_index_of(p)].update(p, y)
+    >>> rule, seen = ThresholdRule(700_000, 1), Seen(sums, sums, sums, True)
+    >>> found = decide(Threshold(700_000), rule, test, seen, 400)
+    >>> found.threshold.value, found.adopted.inverse_millionths(700_000)
+    (800000, 917748)
 
     The caller adopts the map in the test and begins the epoch's sums anew; and those since the
     change wherever τ or map has changed.
@@ -202,6 +216,8 @@ def _change_words(in_force: CalibrationMap, seen: Seen, old: int, new: int) -> s
 
 def expected_success(found: CalibrationMap, ever: Sequence[Sums], threshold: int) -> float | None:
     """The success that a map expects at a threshold; None where its bin has no lead record at all.
+
+    One that was ever seen will do, however old: this is told and decides nothing.
 
     >>> ever = [Sums() for _ in range(10)]; ever[7].update(720_000, 1)
     >>> doubting = CalibrationMap(-500_000, 1_000_000)

@@ -17,6 +17,10 @@ INSUFFICIENT = "insufficient"
 CALIBRATED = "calibrated"
 NO_EVIDENCE = "no evidence"
 
+ALPHA = 0.05
+"""Evidence of 1/α is an alarm: who is right about itself has one in at most α of cases."""
+DELTA = 0.05
+"""How large an error may be called calibrated."""
 ERROR_MIN = 0.02
 RECORDS_MIN = 100
 RARER_MIN = 20
@@ -48,7 +52,7 @@ def has_enough(bins: Sequence[Sums]) -> bool:
 
 
 def verdict(
-    bins: Sequence[Sums], evidence: Evidence, alpha: float = 0.05, delta: float = 0.05
+    bins: Sequence[Sums], evidence: Evidence, alpha: float = ALPHA, delta: float = DELTA
 ) -> Verdict:
     """The first that holds of miscalibrated, insufficient, calibrated, no evidence.
 

@@ -1,10 +1,12 @@
 """Day rows and delays of records, the slow obvious way."""
 
 from collections import Counter
+from dataclasses import replace
 
 from agents_topics.calibration import DaySums
 from agents_topics.events import BinSums
 from tables.calibration_bins import SUM_NAMES, Sums, bin_index_of
+from tables.day_curve import sums_of
 from tables.delay_curve import age_bucket, third_of
 from tables.open_actions import DayDelays
 
@@ -65,3 +67,27 @@ def delays_of(followed, window_ms):
         DayDelays(*key, counts[*key, "positive"], counts[*key, "negative"])
         for key in {key[:3] for key in counts}
     ]
+
+
+def earlier_days(rows, last_day, tested_since):
+    """The rows of later days, and the sums of those up to the last one that is not kept."""
+    kept, groups = [], {}
+    for row in rows:
+        if row.known_day > last_day:
+            kept.append(row)
+        else:
+            groups.setdefault((row.bin_index, row.known_day < tested_since), []).append(row)
+    earlier = []
+    for group in groups.values():
+        every, lead, counts = Sums(), Sums(), Counter()
+        for row in group:
+            every.merge(sums_of(row.all))
+            lead.merge(sums_of(row.lead))
+            counts.update(row.counts)
+        latest = {name: max(getattr(row, name) for row in group) for name in DAYS}
+        own = {"all": told(every), "lead": told(lead), "counts": dict(counts)}
+        earlier.append(replace(group[0], **latest, **own))
+    return kept, earlier
+
+
+DAYS = ("action_day", "known_day")

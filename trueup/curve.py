@@ -22,7 +22,7 @@ from sinks.postgres.calibration_readings import (
     stream_delays,
     stream_segments,
 )
-from tables.calibration_bins import bin_index_of
+from tables.calibration_bins import BIN_COUNT, bin_index_of
 from tables.day_curve import ALL_DAYS, DAY_MS, DayBin, Span, day_bins, day_of, sums_of
 from tables.open_actions import (
     DayDelays,
@@ -41,6 +41,10 @@ from tables.stream import Stream
 
 TARGET_DEFAULT = 0.7
 _EPOCH = date(1970, 1, 1)
+
+
+class NotKept(Exception):
+    """The curve that is asked parts days that are only kept as a sum: says since when it can be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +83,9 @@ class Curve:
     """The curve of one stream.
 
     `tested` are the bins of what the test in force has seen; `first_day` and `last_day` are those
-    of the actions in `bins`, None where a segment is asked, which has no days.
+    of the actions in `bins`, None where a segment is asked, which has no days. What was known up to
+    `summed_up_to`, the latest day of settle times of which only a sum is kept, has no first day.
+    `pending` are by bin the actions of the span that are open; None where a segment is asked.
     """
 
     stream: Stream
@@ -93,6 +99,8 @@ class Curve:
     is_test_anew: bool
     smooth_error: float | None
     provisional: Provisional | None
+    summed_up_to: int | None = None
+    pending: list[int] | None = None
 
     @property
     def is_of_one_moment(self) -> bool:
@@ -114,7 +122,11 @@ async def read_curves(
     outcome_type: str | None = None,
     source: str | None = None,
 ) -> list[Curve]:
-    """The curves of the streams of an action type, those of the longest windows last."""
+    """The curves of the streams of an action type, those of the longest windows last.
+
+    Raises:
+        NotKept: too little is kept by the day.
+    """
     found = await calibration_streams(url, tenant_id, action_type)
     kept = [
         one
@@ -126,16 +138,20 @@ async def read_curves(
 
 async def _curve(url: str, policy: Policy, stands: StreamCalibration, asked: Asked) -> Curve:
     stream = stream_of(stands)
-    days = await stream_days(url, stream)
+    kept, earlier = await stream_days(url, stream)
+    days = [*earlier, *kept]
     since = day_of(stands.tested_since_ms)
     span = _span(asked, days)
+    _check_kept(span, days, earlier)
     bins = day_bins(days, span)
-    kept = [row.action_day for row in days if span.holds(row)]
+    held = [row.action_day for row in days if span.holds(row)]
+    is_summed = any(span.holds(row) for row in earlier)
     smooth = None
     if asked.segment is not None:
         bins = await _segment_bins(url, stream, asked.segment)
     elif span.half_life_days is None:
         smooth = await _smooth(url, stream, span)
+    followed = await _followed(url, stream, span)
     return Curve(
         stream=stream,
         stands=stands,
@@ -143,11 +159,13 @@ async def _curve(url: str, policy: Policy, stands: StreamCalibration, asked: Ask
         asked=Asked(span, asked.days, asked.segment),
         bins=bins,
         tested=day_bins(days, Span(known_since_day=since)),
-        first_day=None if asked.segment else min(kept, default=None),
-        last_day=None if asked.segment else max(kept, default=None),
+        first_day=None if asked.segment or is_summed else min(held, default=None),
+        last_day=None if asked.segment else max(held, default=None),
         is_test_anew=any(row.known_day < since for row in days),
         smooth_error=smooth,
-        provisional=await _provisional(url, stream, asked),
+        provisional=await _provisional(url, stream, asked, followed),
+        summed_up_to=max((row.known_day for row in earlier), default=None),
+        pending=None if asked.segment else _pending(followed, span),
     )
 
 
@@ -170,6 +188,22 @@ def _span(asked: Asked, days: Sequence[DaySums]) -> Span:
         return span
     last = max((row.action_day for row in days if span.holds(row)), default=0)
     return Span(last - asked.days + 1, last, span.known_by_day, span.half_life_days)
+
+
+def _check_kept(span: Span, days: Sequence[DaySums], earlier: Sequence[DaySums]) -> None:
+    last_day = max((row.action_day for row in days if span.holds(row)), default=0)
+    if all(span.can_tell(row, last_day) for row in earlier):
+        return
+    acted, known = (max(getattr(row, name) for row in earlier) for name in _DAYS_OF_A_ROW)
+    raise NotKept(
+        f"The curve that is asked is older than what is kept by the day: actions are since"
+        f" {date_of(acted + 1)}, and what was known is at the end of each day since"
+        f" {date_of(known)}; of all before there is one sum (TRUEUP_DAYS_KEPT). Ask for later days"
+        f"{', or for a shorter --half-life' if span.half_life_days else ''}."
+    )
+
+
+_DAYS_OF_A_ROW = ("action_day", "known_day")
 
 
 async def _segment_bins(url: str, stream: StreamKey, segment: tuple[str, str]) -> list[DayBin]:
@@ -195,15 +229,49 @@ async def _smooth(url: str, stream: StreamKey, span: Span) -> float | None:
     return smooth_error(grid)
 
 
-async def _provisional(url: str, stream: StreamKey, asked: Asked) -> Provisional | None:
-    """What is open now, or was on the day asked; None where a part of the curve alone is asked."""
-    span, bounds = asked.span, await followed_bounds(url, stream)
-    if bounds is None or Asked(Span(known_by_day=span.known_by_day)) != asked:
+@dataclass(frozen=True, slots=True)
+class _Followed:
+    """Actions that are open at a moment, and those of some time before; whether expired is 0."""
+
+    actions: list[Followed]
+    at_ms: int
+    expired_counts: bool
+
+
+async def _followed(url: str, stream: StreamKey, span: Span) -> _Followed | None:
+    """As of now, or of the end of the day asked; None where no action is stored."""
+    bounds = await followed_bounds(url, stream)
+    if bounds is None:
         return None
     _, wait_ms, latest_ms, expired_counts = bounds
     at_ms = latest_ms + 1 if span.known_by_day is None else end_of(span.known_by_day)
     rows = await followed_actions(url, stream, at_ms - 2 * wait_ms - DAY_MS)
-    actions = [Followed(*row) for row in rows]
+    return _Followed([Followed(*row) for row in rows], at_ms, expired_counts)
+
+
+def _pending(followed: _Followed | None, span: Span) -> list[int]:
+    """By bin how many actions of the span's days are open."""
+    counts = [0] * BIN_COUNT
+    if followed is None:
+        return counts
+    for one in followed.actions:
+        day = day_of(one.created_at_ms)
+        is_in = (span.since_day is None or day >= span.since_day) and (
+            span.until_day is None or day <= span.until_day
+        )
+        if is_in and one.is_open(followed.at_ms):
+            counts[bin_index_of(one.millionths)] += 1
+    return counts
+
+
+async def _provisional(
+    url: str, stream: StreamKey, asked: Asked, followed: _Followed | None
+) -> Provisional | None:
+    """What is open then; None where a part of the curve alone is asked."""
+    span = asked.span
+    if followed is None or Asked(Span(known_by_day=span.known_by_day)) != asked:
+        return None
+    actions, at_ms = followed.actions, followed.at_ms
     by_day = [DayDelays(*row) for row in await day_delays(url, stream)]
     told = await stream_delays(url, stream) if span.known_by_day is None else None
     delays = (
@@ -214,8 +282,8 @@ async def _provisional(url: str, stream: StreamKey, asked: Asked) -> Provisional
     window_ms = stream[3]
     cohort_at_ms = closed_cohort_at(actions, at_ms)
     then = delays_known(by_day, day_of(cohort_at_ms) - 1, 0)
-    check = last_check(actions, cohort_at_ms, window_ms, then, expired_counts)
-    return provisional(actions, at_ms, window_ms, delays, check, expired_counts)
+    check = last_check(actions, cohort_at_ms, window_ms, then, followed.expired_counts)
+    return provisional(actions, at_ms, window_ms, delays, check, followed.expired_counts)
 
 
 def provisional(

@@ -9,7 +9,7 @@ from tables.day_curve import DayBin, weighted_error
 from tables.debiased_error import DebiasedError
 from tables.evidence_odds import NANO
 from tables.recalibration import recalibration
-from tables.score_ends import Ends, brier_ends, error_ends, rate_ends
+from tables.score_ends import Ends, brier_ends, error_ends, rate_ends, silence_ends
 from tables.scores import (
     MCE_RECORDS_MIN,
     brier_parts,
@@ -18,19 +18,25 @@ from tables.scores import (
     expected_calibration_error,
     maximum_calibration_error,
 )
+from tables.verdict import ALPHA, DELTA
 from trueup.calibration_words import error_json, error_words
 from trueup.curve import Curve, Provisional, date_of
-from trueup.curve_words import bands, map_in_force, verdict_sentence
+from trueup.curve_words import (
+    STATUSES,
+    bands,
+    map_in_force,
+    pooled_sums,
+    statuses_of,
+    verdict_sentence,
+)
 from trueup.plain_terminal import in_ascii
 from trueup.plain_text import utc_s
-
-STATUSES = ("positive", "negative", "ambiguous", "expired")
 
 
 def curve_json(curve: Curve) -> dict[str, Any]:
     """A curve in plain values; confidences, rates and errors from 0 to 1, ln_e in nats."""
     span, every = curve.asked.span, [held.all.sums for held in curve.bins]
-    days = (span.since_day, span.until_day, span.known_by_day)
+    days, summed = (span.since_day, span.until_day, span.known_by_day), curve.summed_up_to
     since, until, known_by = (None if d is None else date_of(d).isoformat() for d in days)
     return {
         "stream": curve.stream._asdict(),
@@ -38,14 +44,20 @@ def curve_json(curve: Curve) -> dict[str, Any]:
             "since": since,
             "until": until,
             "known_by": known_by,
+            "summed_up_to": summed and date_of(summed).isoformat(),
             "half_life_days": span.half_life_days,
             "segment": curve.asked.segment,
             "is_of_one_moment": curve.is_of_one_moment,
         },
         "sentence": verdict_sentence(curve),
         "verdict": curve.stands.verdict,
+        "alpha": ALPHA,
+        "delta": DELTA,
         "is_calibrated": curve.stands.is_calibrated,
         "n": sum(held.all.n for held in curve.bins),
+        "statuses": (statuses := statuses_of(curve)),
+        "actual_ends": rate_ends(pooled_sums(every)),
+        "silence_ends": silence_ends(statuses),
         "brier": brier_score(every),
         "brier_ends": brier_ends(every),
         "brier_parts": _parts(every),
@@ -114,12 +126,16 @@ def _threshold(curve: Curve) -> dict[str, Any]:
 def _bins(curve: Curve) -> Iterator[dict[str, Any]]:
     band = bands(curve) if curve.has_bands else [None] * len(curve.bins)
     for index, held in enumerate(curve.bins):
-        if held.all.n or held.all.sums.excluded_n:
-            yield _bin(index, held, curve, band[index])
+        pending = curve.pending[index] if curve.pending else None
+        if held.all.n or held.all.sums.excluded_n or pending:
+            yield _bin(index, held, curve, band[index], pending)
 
 
-def _bin(index: int, held: DayBin, curve: Curve, band: Ends | None) -> dict[str, Any]:
+def _bin(
+    index: int, held: DayBin, curve: Curve, band: Ends | None, pending: int | None
+) -> dict[str, Any]:
     sums, lead = held.all.sums, held.lead.sums
+    statuses = {status: held.counts.get(status, 0) for status in STATUSES}
     return {
         "index": index,
         "n": held.all.n,
@@ -131,7 +147,8 @@ def _bin(index: int, held: DayBin, curve: Curve, band: Ends | None) -> dict[str,
         "lead_actual": lead.sy / lead.n if lead.n else None,
         "interval": held.lead.interval(curve.is_of_one_moment),
         "band": band,
-        "statuses": {status: held.counts.get(status, 0) for status in STATUSES},
+        "silence_ends": silence_ends(statuses),
+        "statuses": statuses | {"pending": pending},
     }
 
 
@@ -158,10 +175,15 @@ def number_lines(curve: Curve, ascii_only: bool) -> list[str]:
         f" ECE {_figure(told['ece'])} {_ends(told['ece_ends'])},"
         f" {error_words(_error(curve), curve.smooth_error, ascii_only)}",
         *_parts_line(told),
+        f"right {_ends(told['actual_ends'])} whatever what does not count was,"
+        f" {_ends(told['silence_ends'])} whatever all that was ambiguous or expired was",
+        f"verdict {told['verdict']}: an alarm at evidence 1 : {1 / told['alpha']:g} (alpha"
+        f" {told['alpha']:g}), calibrated where the error is at most {told['delta']:g} (delta)",
         _evidence_line(told["evidence"]),
         _threshold_line(told["threshold"]),
-        f"  {'bin':8} {'n':>7} {'worth':>8} {'stated':>6} {'right':>6} {'any way':13} {'lead':>7}"
-        f" {'right':>6} {'interval':13} {'perfect':13} positive negative ambiguous expired",
+        f"  {'bin':8} {'n':>7} {'worth':>8} {'stated':>6} {'right':>6} {'any way':13}"
+        f" {'silence too':13} {'lead':>7} {'right':>6} {'interval':13} {'perfect':13} positive"
+        " negative ambiguous expired pending",
         *map(_row, told["bins"]),
         *_unobserved_line(told["unobserved"]),
     ]
@@ -199,10 +221,14 @@ def _threshold_line(told: dict[str, Any]) -> str:
 
 def _row(told: dict[str, Any]) -> str:
     span = f"{10 * told['index']}–{10 * told['index'] + 10} %"
-    statuses = " ".join(f"{count:>{len(status)},}" for status, count in told["statuses"].items())
+    statuses = " ".join(
+        f"{'' if count is None else f'{count:,}':>{len(status)}}"
+        for status, count in told["statuses"].items()
+    )
     return (
         f"  {span:8} {told['n']:>7,} {told['n_effective']:>8,.1f} {_figure(told['stated']):>6}"
-        f" {_figure(told['actual']):>6} {_ends(told['actual_ends']):13} {told['lead_n']:>7,}"
+        f" {_figure(told['actual']):>6} {_ends(told['actual_ends']):13}"
+        f" {_ends(told['silence_ends']):13} {told['lead_n']:>7,}"
         f" {_figure(told['lead_actual']):>6} {_ends(told['interval']):13} {_ends(told['band']):13}"
         f" {statuses}"
     )

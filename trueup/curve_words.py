@@ -25,6 +25,7 @@ from trueup.plain_text import counted, duration, shown
 from trueup.reliability_picture import WIDTH_MAX, PictureBin, picture
 from trueup.standing_words import evidence_words
 
+STATUSES = ("positive", "negative", "ambiguous", "expired")
 SURE_STANDARD_ERRORS = 2
 _WORDS = {
     CALIBRATED: "calibrated within 0.05",
@@ -200,6 +201,11 @@ def _what_it_rests_on(curve: Curve) -> Iterator[str]:
         told.append("those of {} {}".format(*map(shown, curve.asked.segment)))
     if curve.first_day is not None and curve.last_day is not None:
         told.append(f"actions of {date_of(curve.first_day)} to {date_of(curve.last_day)}")
+    elif curve.summed_up_to is not None and curve.last_day is not None:
+        told.append(
+            f"actions up to {date_of(curve.last_day)}, what was known by"
+            f" {date_of(curve.summed_up_to)} as one sum"
+        )
     if span.known_by_day is not None:
         told.append(f"as it was known on {date_of(span.known_by_day)}")
     if span.half_life_days is not None:
@@ -215,6 +221,29 @@ def _what_it_rests_on(curve: Curve) -> Iterator[str]:
     if curve.has_bands:
         yield from _band_words(curve)
     yield from _excluded_words([held.sums for held in bins])
+    yield from _status_words(curve)
+
+
+def statuses_of(curve: Curve) -> dict[str, int | None]:
+    """How many actions by status; `pending` is None where that is not known of a part."""
+    told: dict[str, int | None] = {
+        status: sum(held.counts.get(status, 0) for held in curve.bins) for status in STATUSES
+    }
+    return told | {"pending": None if curve.pending is None else sum(curve.pending)}
+
+
+def _status_words(curve: Curve) -> Iterator[str]:
+    statuses = statuses_of(curve)
+    if any(statuses.values()):
+        yield ", ".join(f"{n:,} {status}" for status, n in statuses.items() if n is not None)
+
+
+def pooled_sums(bins: Sequence[Sums]) -> Sums:
+    """The sums over all bins."""
+    pooled = Sums()
+    for sums in bins:
+        pooled.merge(sums)
+    return pooled
 
 
 def _band_words(curve: Curve) -> Iterator[str]:
@@ -235,9 +264,7 @@ def bands(curve: Curve) -> list[tuple[float, float] | None]:
 
 
 def _excluded_words(bins: Sequence[Sums]) -> Iterator[str]:
-    pooled = Sums()
-    for sums in bins:
-        pooled.merge(sums)
+    pooled = pooled_sums(bins)
     ends = rate_ends(pooled)
     if pooled.excluded_n and ends:
         share = 100 * pooled.excluded_n / (pooled.n + pooled.excluded_n)  # decay weighs them too

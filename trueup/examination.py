@@ -97,6 +97,7 @@ def examination_json(bins: Sequence[Sums], examined: Examination) -> dict[str, A
     return {
         "calibration": {
             "verdict": said.word,
+            "alpha": ALPHA,
             "delta": said.delta,
             "is_calibrated": said.is_calibrated,
         },

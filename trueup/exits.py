@@ -16,6 +16,7 @@ SENTENCES = {
     "agents_topics.policy.PolicyProblem": BAD_INPUT,
     "streams.problems.WorkerProblem": ENVIRONMENT,
     "sinks.postgres.connect.StatementProblem": BAD_INPUT,
+    "trueup.curve.NotKept": BAD_INPUT,
     "sinks.postgres.connect.PostgresProblem": ENVIRONMENT,
     "streams.settings.SettingsProblem": ENVIRONMENT,
     "trueup.replay_plan.ReplayRefused": ENVIRONMENT,

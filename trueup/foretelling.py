@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from agents_topics.calibration import StreamCalibration
+from agents_topics.calibration import DaySums, StreamCalibration
 from sinks.postgres.calibration_readings import (
     calibration_streams,
     day_delays,
@@ -73,9 +73,17 @@ async def _foretold(
     last_scored = day - -(-wait_ms // DAY_MS)
     past_days = range(last_scored - scored_days + 1, last_scored + 1)
     past = await _stored(url, stream, past_days)
-    missing = [one for one in past_days if one not in past]
+    days, summed_up_to = await _days(url, stream)
+    if day < summed_up_to:
+        why_not = (
+            f"{date_of(day)} is older than what is kept by the day, which is since"
+            f" {date_of(summed_up_to)} (TRUEUP_DAYS_KEPT); what was said then stands in"
+            " calibration_forecasts"
+        )
+        return Foretold(stream, at_ms, None, None, [past[one] for one in sorted(past)], why_not)
+    missing = [one for one in past_days if one not in past and one >= summed_up_to]
     since_ms = min([at_ms, *(end_of(one) for one in missing)]) - wait_ms - DAY_MS
-    history = await _history(url, stream, since_ms)
+    history = await _history(url, stream, since_ms, days)
     past |= {one.day: one for one in scored_forecasts(history, missing)}
     made = forecast_at(history, at_ms, day)
     silent = history.silent_at(at_ms)
@@ -97,11 +105,17 @@ def _why_not(silent: list[Followed]) -> str:
     return f"{counted(len(silent), 'action')} wait, but fewer than 100 positives were known"
 
 
-async def _history(url: str, stream: Stream, since_ms: int) -> History:
+async def _days(url: str, stream: Stream) -> tuple[list[DaySums], int]:
+    """Day rows, and from which day on it is told what was known at its end."""
+    kept, earlier = await stream_days(url, stream)
+    return [*earlier, *kept], max((row.known_day for row in earlier), default=0)
+
+
+async def _history(url: str, stream: Stream, since_ms: int, days: list[DaySums]) -> History:
     return History(
         [Followed(*row) for row in await followed_actions(url, stream, since_ms)],
         [DayDelays(*row) for row in await day_delays(url, stream)],
-        await stream_days(url, stream),
+        days,
         stream.window_ms,
     )
 

@@ -28,6 +28,7 @@ from sinks.postgres.settled_rows import LIVE, SHADOW, as_json, entering
 from sinks.postgres.shadows import begin_shadow, end_shadow
 from streams.fast_decoder import joined_decoders
 from streams.foretell import foretell_again
+from streams.settings import DAYS_KEPT
 from tables.forgetting import Forgettings
 from tables.outcome_resolver import Judging
 from tables.replay import Replay, Source
@@ -72,6 +73,7 @@ class Job:
     tenants: frozenset[str] | None = None
     since_ms: int | None = None
     until_ms: int | None = None
+    days_kept: int = DAYS_KEPT
 
     def about(self, written: Mapping[Source, int]) -> dict[str, Any]:
         """What a shadow keeps of how it was judged, what it covers, and what live had said by then:
@@ -344,6 +346,6 @@ async def write_streams(
             rows = entering(job.url, LIVE, as_of_ms, as_json(forgotten))
             async for stream in replayed_streams(rows, policy, overrides):
                 written += await writer.write_calibration(stream.end())
-            written += await foretell_again(writer)
+            written += await foretell_again(writer, job.days_kept)
             await writer.leave(next_offsets)
     return written

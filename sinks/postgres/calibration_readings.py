@@ -94,7 +94,7 @@ USING ({key}) ORDER BY {key}"""
 
 _DAYS = _sums_of(
     "calibration_days",
-    "bin_index, action_day - date '1970-01-01', known_day - date '1970-01-01'",
+    "bin_index, action_day - date '1970-01-01', known_day - date '1970-01-01', every.holds_earlier",
     "bin_index, action_day, known_day",
 )
 _SEGMENTS = _sums_of(
@@ -169,19 +169,23 @@ async def threshold_adjustments(
     return [ThresholdAdjustment(**row) for row in _named(answer.columns, answer.rows)]
 
 
-async def stream_days(url: str, stream: StreamKey) -> list[DaySums]:
-    """All day rows of a stream."""
+async def stream_days(url: str, stream: StreamKey) -> tuple[list[DaySums], list[DaySums]]:
+    """The day rows of a stream: those of its kept days, and the sums of those before.
+
+    The days of a sum are the latest of what it holds.
+    """
     answer = await run_bound(url, _DAYS, *stream)
-    return [
-        DaySums(
+    kept, earlier = list[DaySums](), list[DaySums]()
+    for bin_index, action_day, known_day, holds_earlier, *sums in answer.rows:
+        row = DaySums(
             **_key(stream),
             bin_index=bin_index,
             action_day=action_day,
             known_day=known_day,
             **_told(sums),
         )
-        for bin_index, action_day, known_day, *sums in answer.rows
-    ]
+        (earlier if holds_earlier else kept).append(row)
+    return kept, earlier
 
 
 async def stream_segments(url: str, stream: StreamKey) -> list[SegmentSums]:

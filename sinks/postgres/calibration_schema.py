@@ -12,7 +12,9 @@ from sqlalchemy import BigInteger, CheckConstraint, Date, Float, Index, String, 
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
+from sinks.postgres.row_types import STREAM_COLUMNS as _STREAM
 from sinks.postgres.tenant_base import (
+    ADDED,
     BIG,
     COUNTS,
     MILLIONTHS,
@@ -87,14 +89,23 @@ class CalibrationStreamModel(OfAStream, Versioned, TenantBase):
 class CalibrationDayModel(OfAStream, OfADay, WithSums, Versioned, TenantBase):
     """The sums of a bin over what happened on one day and was known on another, both in UTC.
 
-    `known_day` is the day of the settle time: what was known on day T are the rows up to it.
+    `known_day` is the day of the settle time: what was known on day T are the rows up to it. A row
+    with `holds_earlier` is the sum of those that are no longer kept, up to both of its days.
     """
 
     __tablename__ = "calibration_days"
     __table_args__ = (
         CheckConstraint("bin_index BETWEEN 0 AND 9", "ck_calibration_days_bin_index"),
         CheckConstraint("record_set IN ('all', 'lead')", "ck_calibration_days_record_set"),
+        Index(
+            "ix_calibration_days_holds_earlier",
+            *_STREAM,
+            "known_day",
+            postgresql_where=text("holds_earlier"),
+        ),
     )
+
+    holds_earlier: Mapped[bool] = mapped_column(server_default=text("false"), sort_order=ADDED)
 
 
 class CalibrationSegmentModel(OfAStream, OfASegment, WithSums, Versioned, TenantBase):

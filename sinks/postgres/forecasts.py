@@ -41,6 +41,8 @@ SELECT greatest(
     FROM tenant.calibration_days WHERE {OF_STREAM} AND record_set = 'all' GROUP BY known_day
   ) AS told WHERE positives >= {_POSITIVES_MIN}) - date '1970-01-01',
   (SELECT max(as_of_day) FROM tenant.calibration_forecasts WHERE {OF_STREAM})
+    - date '1970-01-01' + 1,
+  (SELECT max(known_day) FROM tenant.calibration_days WHERE {OF_STREAM} AND holds_earlier)
     - date '1970-01-01' + 1)"""
 _UNSCORED = f"""\
 SELECT as_of_day - date '1970-01-01' FROM tenant.calibration_forecasts

@@ -117,12 +117,13 @@ def _added(outcome: Any) -> tuple[str, str]:
 
 
 def _metadata(outcome: Any) -> str:
-    """What came with the action, and where its deal stood then."""
-    if not outcome.metadata and outcome.deal_stage is None and outcome.interaction_count is None:
+    """What came with the action, where its deal stood then, and where it was done."""
+    at_creation = (
+        ("deal_stage_at_creation", outcome.deal_stage),
+        ("interaction_count_at_creation", outcome.interaction_count),
+        ("channel_at_creation", outcome.channel),
+    )
+    told = {name: value for name, value in at_creation if value is not None}
+    if not told and not outcome.metadata:
         return "{}"
-    metadata = dict(outcome.metadata or {})
-    if outcome.deal_stage is not None:
-        metadata["deal_stage_at_creation"] = outcome.deal_stage
-    if outcome.interaction_count is not None:
-        metadata["interaction_count_at_creation"] = outcome.interaction_count
-    return _json(metadata).decode()
+    return _json({**(outcome.metadata or {}), **told}).decode()

@@ -3,7 +3,8 @@
 The law: after it each covered outcome that the shadow has settled by its as-of is the shadow's, in
 a lineage above every other, which the publisher's records cannot replace; what the shadow has not
 admitted is gone; what either holds open stays as live has it. The same difference is added to
-what of streams is sums and kept beside it, because the calibrator goes on counting what it counts.
+what of streams is sums and kept beside it, because the calibrator goes on counting what it counts;
+days that are no longer kept stay added up.
 Tests, alarms, maps and thresholds stay what was decided, seen and followed at the time.
 """
 
@@ -15,12 +16,13 @@ from typing import Any
 from sinks.postgres.calibration_records import Told
 from sinks.postgres.connect import connect, problems_told
 from sinks.postgres.differences import differences
+from sinks.postgres.earlier_days import add_up_again
 from sinks.postgres.outcome_rows import OUTCOME_COLUMNS
-from sinks.postgres.row_types import Row
+from sinks.postgres.row_types import STREAM_COLUMNS, Row
 from sinks.postgres.settled_rows import SettledRow, pieces
 from sinks.postgres.shadow_compare import COVERED, SHADOW, coverage
 from sinks.postgres.shadows import READY, Shadow, ShadowProblem, shadow_named
-from sinks.postgres.statements import STREAM_BINS, SUMMED, correcting
+from sinks.postgres.statements import DAYS, STREAM_BINS, SUMMED, correcting
 from sinks.postgres.writer import count_times_from_1970, show_bins
 
 _LISTED = ", ".join(OUTCOME_COLUMNS)
@@ -131,6 +133,8 @@ async def _correct(connection: Any, rows: Mapping[str, Sequence[Row]]) -> None:
         )
         for statement in correcting(staged):
             await connection.execute(statement)
+    for stream in sorted({tuple(row[: len(STREAM_COLUMNS)]) for row in rows[DAYS.table]}):
+        await add_up_again(connection, stream)
     place = STREAM_BINS.columns.index("bin_index")
     touched = ((row[0], row[1], row[place]) for row in rows[STREAM_BINS.table])
     await show_bins(connection, touched)

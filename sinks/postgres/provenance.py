@@ -72,6 +72,7 @@ def _outcome_of(row: Mapping[str, Any]) -> Outcome:
     about = msgspec.json.decode(row["metadata_json"] or "{}")
     values = {name: _plain(row[column]) for name, column in COLUMN_OF.items()}
     values["deal_stage"] = about.get("deal_stage_at_creation")
+    values["channel"] = about.get("channel_at_creation")
     known = {field.name for field in fields(Outcome)}
     return Outcome(**{name: value for name, value in values.items() if name in known})
 

@@ -41,6 +41,7 @@ class SettledRow(NamedTuple):
     model: str | None
     rep_id: str | None
     deal_stage: str | None
+    channel: str | None
 
 
 _STREAM = (
@@ -55,7 +56,7 @@ def entering_sql(rows: str) -> str:
 SELECT {_STREAM.replace("tenant_id", "tenant_id::text", 1)}, settled_at, created_at,
   predicted_confidence, confidence_label, outcome_status, expired_counts, coalesce(is_lead, false),
   policy_version, decided_by, resolved_at, agent_id, agent_version, model, rep_id,
-  metadata_json->>'deal_stage_at_creation'
+  metadata_json->>'deal_stage_at_creation', metadata_json->>'channel_at_creation'
 FROM {rows} AS outcomes WHERE is_settled AND calibrates
 ORDER BY {_STREAM}, settled_at, created_at, action_id COLLATE "C", conversation_id COLLATE "C\""""
 

@@ -24,6 +24,7 @@ from sinks.postgres.sum_rows import (
     DAY_KEYS,
     DELAY_COLUMNS,
     DELAY_COUNTS,
+    EARLIER,
     LABEL_COUNTS,
     LABEL_RATE_COLUMNS,
     LABEL_RATE_KEYS,
@@ -118,6 +119,7 @@ def _staged(
     keys: tuple[str, ...],
     guards: Sequence[str] = (_NEWER,),
     corrections: Corrections | None = None,
+    only: str = "true",
 ) -> Staged:
     staging = f"staged_{table}"
     changed = ", ".join(f"{name} = excluded.{name}" for name in columns if name not in keys)
@@ -132,7 +134,7 @@ def _staged(
         keys,
         f"CREATE TEMP TABLE {staging} (LIKE tenant.{table})",
         f"{into} {_selected(staging, columns, keys, corrections) if corrections else plain}"
-        f" {instead} {' AND '.join(guards)}",
+        f" WHERE {only} {instead} {' AND '.join(guards)}",
         f"{into} {plain} {instead} held.{OF_A_REPLAY}",
         corrections,
     )
@@ -157,11 +159,20 @@ STREAM_BINS = _staged(
     STREAM_BIN_KEYS,
     corrections=Corrections("calibration_corrections", SUM_COLUMNS, ("residuals",)),
 )
+_of_its_stream = " AND ".join(
+    f"own.{name} = staged_calibration_days.{name}" for name in STREAM_COLUMNS
+)
+_IS_KEPT = (
+    f"NOT EXISTS (SELECT FROM tenant.calibration_days AS own WHERE {_of_its_stream}"
+    f" AND own.{EARLIER} AND own.known_day >= staged_calibration_days.known_day)"
+)
+"""A day that is told again after it was added up is in its sums already."""
 DAYS = _staged(
     "calibration_days",
     DAY_COLUMNS,
     DAY_KEYS,
     corrections=Corrections("calibration_day_corrections", SUM_COLUMNS),
+    only=_IS_KEPT,
 )
 SEGMENTS = _staged(
     "calibration_segments",
@@ -221,7 +232,7 @@ def correcting(staged: Staged) -> tuple[str, str]:
     changed = [
         f"{name} = {corrections.added(name)}"
         for name in staged.columns
-        if name not in (*staged.keys, *VERSION_COLUMNS)
+        if name not in (*staged.keys, *VERSION_COLUMNS, EARLIER)
     ]
     conflict = f"ON CONFLICT ({', '.join(staged.keys)}) DO UPDATE SET"
     listed = ", ".join(staged.columns)

@@ -25,7 +25,8 @@ STREAM_BIN_COLUMNS = (
     *STREAM_BIN_KEYS, *SUM_COLUMNS, "last_settled_at", *VERSION_COLUMNS, "residuals",
 )  # fmt: skip
 DAY_KEYS = (*STREAM_COLUMNS, "action_day", "known_day", "bin_index", "record_set")
-DAY_COLUMNS = (*DAY_KEYS, *SUM_COLUMNS, *VERSION_COLUMNS)
+EARLIER = "holds_earlier"
+DAY_COLUMNS = (*DAY_KEYS, *SUM_COLUMNS, *VERSION_COLUMNS, EARLIER)
 SEGMENT_KEYS = (*STREAM_COLUMNS, "dimension", "segment", "bin_index", "record_set")
 SEGMENT_COLUMNS = (*SEGMENT_KEYS, *SUM_COLUMNS, *VERSION_COLUMNS)
 DELAY_COUNTS = ("positive", "negative", "counts")
@@ -56,7 +57,7 @@ def day_rows(day: DaySums, version: Version) -> tuple[Row, Row]:
     """The rows of `calibration_days`."""
     key = (*stream_of(day), day.action_day, day.known_day, day.bin_index)
     every, lead = _of_each_set(day)
-    return (*key, "all", *every, *version), (*key, "lead", *lead, *version)
+    return (*key, "all", *every, *version, False), (*key, "lead", *lead, *version, False)
 
 
 def segment_rows(segment: SegmentSums, version: Version) -> tuple[Row, Row]:

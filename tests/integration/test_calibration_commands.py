@@ -3,6 +3,7 @@
 import asyncio
 import json
 import uuid
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -106,7 +107,8 @@ async def test_every_record_of_a_stream_is_read_as_it_was_told(world):
         adjusted = own(await threshold_adjustments(*of, per_stream=99))
         assert adjusted == latest_first(told.get("adjustment", []))
         assert [await stream_delays(world.url, stream)] == told["delay"]
-        assert by_key(await stream_days(world.url, stream)) == by_key(told["day"])
+        days, earlier = await stream_days(world.url, stream)
+        assert (by_key(days), earlier) == (by_key(told["day"]), [])
         assert by_key(await stream_segments(world.url, stream)) == by_key(told["segment"])
     assert alarms == []
     assert (await calibration_streams(world.url, str(uuid.uuid4()))) == []
@@ -203,6 +205,8 @@ def test_the_curve_has_the_figures_of_its_outcomes(world):
     assert found["provisional"]["why_withheld"] == ""
     assert found["provisional"]["n"] == sum(not o.is_settled for o in world.sure)
     assert 0.5 < found["provisional"]["pooled"]["maturity"] < 0.9
+    assert found["statuses"] == by_status(world.sure)
+    assert statuses_of(found) == found["statuses"]
     for told in found["bins"]:
         inside = (p * 10).astype(int) == told["index"]
         assert told["n"] == inside.sum() == told["n_effective"]
@@ -222,6 +226,9 @@ def test_the_last_days_are_those_of_actions_that_have_settled(world):
     assert found["brier"] == pytest.approx(((p - y) ** 2).mean(), abs=1e-9)
     assert found["span"]["is_of_one_moment"]
     assert found["provisional"] is None
+    assert found["statuses"] == by_status(
+        [o for o in world.sure if last - 10 < day(o.created_at_ms) <= last]
+    )
     assert all(told["band"][0] <= told["stated"] <= told["band"][1] for told in found["bins"])
 
 
@@ -237,6 +244,19 @@ def test_decay_weighs_days_and_shows_how_many_records_they_are_worth(world):
     assert found["brier"] == pytest.approx(np.average((p - y) ** 2, weights=weights), abs=1e-6)
     assert sum(told["n_effective"] for told in found["bins"]) < len(p) / 2
     assert found["smooth_ece"] is None
+
+
+def by_status(outcomes):
+    """Settled ones by their status; what is not settled is pending whatever is known of it."""
+    counts = Counter(o.status if o.is_settled else "pending" for o in outcomes)
+    return {status: counts[status] for status in STATUSES}
+
+
+def statuses_of(found):
+    return {status: sum(told["statuses"][status] for told in found["bins"]) for status in STATUSES}
+
+
+STATUSES = ("positive", "negative", "ambiguous", "expired", "pending")
 
 
 async def test_what_was_known_on_a_day_is_what_it_would_have_said_that_day(world):

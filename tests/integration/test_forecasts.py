@@ -3,6 +3,7 @@
 import asyncio
 import uuid
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from types import SimpleNamespace
 
 import msgspec
@@ -19,6 +20,7 @@ from sinks.postgres.queries import run_sql
 from sinks.postgres.writer import PostgresWriter
 from streams import foretell
 from streams.foretell import Foretelling, foretell_again
+from streams.settings import DAYS_KEPT
 from streams.task import Busy
 from tables.open_actions import DayDelays, Followed
 from tables.past_forecasts import History, end_of, forecast_at, scored_forecasts
@@ -52,13 +54,14 @@ class Log:
 class Publisher:
     """A partition of updates and one of outcomes, in a database of their own."""
 
-    def __init__(self, url, writer, patience=None):
+    def __init__(self, url, writer, patience=None, days_kept=DAYS_KEPT):
         self.url, self.writer = url, writer
         self.offsets = {NAME: 0, CALIBRATION_UPDATES.name: 0}
         self.log = Log({0: 0})
         tools = SimpleNamespace(
-            names={NAME: NAME}, broker=self.log, partition_count=1, foretelling=asyncio.Lock()
-        )
+            names={NAME: NAME}, broker=self.log, partition_count=1, foretelling=asyncio.Lock(),
+            days_kept=days_kept,
+        )  # fmt: skip
         self.writing = asyncio.Lock()
         self.forecasts = Foretelling(0, tools, patience or writer, self.offsets, self.writing)
 
@@ -142,7 +145,7 @@ async def history_of(url, stream):
     return History(
         [Followed(*row) for row in await followed_actions(url, stream, 0)],
         [DayDelays(*row) for row in await day_delays(url, stream)],
-        await stream_days(url, stream),
+        list(chain(*await stream_days(url, stream))),
         stream.window_ms,
     )
 
@@ -186,7 +189,7 @@ async def test_day_after_day_gives_the_same_rows_as_all_at_once_as_does_a_replay
     async with BulkWriter(database_url) as bulk:
         await bulk.write(outcomes, 0)
         await bulk.write_calibration(told_of(outcomes))
-        counts = [await foretell_again(bulk), await foretell_again(bulk)]
+        counts = [await foretell_again(bulk, DAYS_KEPT) for _ in range(2)]
         live, made = await checksums(publisher.url), await checksums(database_url)
         rows_made = await rows(database_url)
         await bulk.clear_calibration()

@@ -42,7 +42,7 @@ window_hours = 4
 signals = [{ kind = "reply", means = "positive" }]
 [[version]]
 effective_from = "2026-01-09T00:00:00Z"
-segments = ["model", "deal_stage"]
+segments = ["model", "deal_stage", "channel"]
 [[version.action_types.send]]
 type = "reply"
 calibrates = true
@@ -91,6 +91,7 @@ def an_outcome(dice, tenant, number):
         policy_version=POLICY.version_at(at_ms).digest,
         model=dice.choice([None, "m1", "m2"]),
         deal_stage=dice.choice([None, "discovery"]),
+        channel=(None, "mail", "chat")[number % 3],
         agent_version="2" if number > 400 else "1",
     )  # fmt: skip
 

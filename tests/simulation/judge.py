@@ -14,6 +14,7 @@ from tests.simulation.workload import ACTIONS, CONTROL, INTERACTIONS, PARTITIONS
 from trueup.audit import audit_logs
 from trueup.audit.bins import BIN_SQL
 from trueup.audit.comparing import OUTCOME_SQL
+from trueup.audit.days import DAY_SQL
 from trueup.audit.reading import Log
 
 FATES = ("admitted", "ignored", "duplicate", "late", "dead")
@@ -206,6 +207,7 @@ def audited(world):
     logs = {topic: {p: _log_of(world, topic, p) for p in range(PARTITIONS)} for topic in AUDITED}
     # No story has a label, nor a promotion.
     rows = defaultdict(list, {OUTCOME_SQL: _outcome_rows(world), BIN_SQL: _bin_rows(world)})
+    rows[DAY_SQL] = _day_rows(world)
     return audit_logs(logs, world.policy, rows, parse_policy, world.grace_ms, world.idle_after_ms)
 
 
@@ -244,6 +246,28 @@ def _outcome_rows(world):
             at = {name: datetime.fromtimestamp(outcome[f"{name}_ms"] / 1000, UTC) for name in times}
             rows.append(outcome | told | at)
     return rows
+
+
+def _day_rows(world):
+    """The rows that the audit asks of `calibration_days`: of a stream that was forgotten none."""
+    held, names = {}, ("tenant_id", "action_type", "outcome_type", "window_ms", "confidence_source")
+    days = ("bin_index", "action_day", "known_day")
+    for one in world.sink.stored:
+        if one.topic != "calibration-updates":
+            continue
+        update = json.loads(one.value)
+        stream = tuple(map(update.get, names))
+        if update.get("kind") == "day":
+            held[stream, tuple(map(update.get, days))] = update
+        elif "kind" not in update and update.get("counts") == {}:
+            held = {key: told for key, told in held.items() if key[0] != stream}
+    return [
+        {name: update[name] for name in (*names, *days)}
+        | {"record_set": record_set, "holds_earlier": False}
+        | {name: str(update[record_set][name]) for name in SUMS}
+        for update in held.values()
+        for record_set in ("all", "lead")
+    ]
 
 
 def _bin_rows(world):

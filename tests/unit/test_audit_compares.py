@@ -11,7 +11,7 @@ from aiokafka import ConsumerRecord
 from agents_topics.label_rates import LabelCounts, LabelRate
 from agents_topics.policy_file import load_policy
 from tests.ledger import ACTIONS, HOME, HOUR, INTERACTIONS, START, TENANT, body_of, key_of
-from trueup.audit.bins import bins_of, bins_of_changelog, bins_of_rows, compare_bins
+from trueup.audit.bins import SUMS, bins_of, bins_of_changelog, bins_of_rows, compare_bins
 from trueup.audit.comparing import (
     compare_changelog,
     compare_rows,
@@ -19,6 +19,7 @@ from trueup.audit.comparing import (
     outcomes_of_rows,
 )
 from trueup.audit.contract import Forget, read_event
+from trueup.audit.days import compare_days
 from trueup.audit.forgetting import Entry, Lives
 from trueup.audit.label_rates import (
     compare_rates,
@@ -219,6 +220,47 @@ def test_a_sum_of_a_bin_that_differs_is_named_wherever_it_is():
         assert differences(bins_of_rows(other_rows)) == 1
         assert differences(kept(other_log[0])) == 1
     assert differences(bins_of_rows(rows[1:])) == 1
+
+
+def day_row(outcomes, done, known, *, sign=1, **held):
+    """What a row of a day says, of some outcomes in bin 5."""
+    (stream,) = {outcome["stream"] for outcome in outcomes}
+    columns = ("tenant_id", "action_type", "outcome_type", "window_ms", "confidence_source")
+    sums = bins_of(outcomes)[stream, 5, "all"]
+    return {
+        **dict(zip(columns, stream, strict=True)),
+        **dict(zip(SUMS, (str(sign * one) for one in sums), strict=True)),
+        "bin_index": 5, "record_set": "all", "action_day": done, "known_day": known,
+        "holds_earlier": False, **held,
+    }  # fmt: skip
+
+
+def test_a_day_that_differs_is_named_and_those_that_are_not_kept_are_held_to_their_sums():
+    settled, _ = recomputed()
+    one, other = (outcome | {"is_lead": False} for outcome in settled.values())
+    (first, known), (last, known_last) = (
+        (o["created_at"] // (24 * HOUR), o["settled_at"] // (24 * HOUR)) for o in (one, other)
+    )
+    assert known_last > known
+
+    def differences(*rows, begun=()):
+        report = AuditReport()
+        compare_days(rows, begun, [one, other], report)
+        return [difference.what for difference in report.differences]
+
+    kept = [day_row([one], first, known), day_row([other], last, known_last)]
+    summed = day_row([one], first, known, holds_earlier=True)
+    taken_off = day_row([one], first, known, sign=-1)
+    both = day_row([one, other], last, known_last, holds_earlier=True)
+
+    assert differences(*kept) == differences(summed, kept[1]) == differences(both) == []
+    assert differences(*kept, kept[0], taken_off) == differences(both, summed, taken_off) == []
+    assert [f"days {first} and {known}" in what for what in differences(kept[1])] == [True]
+    assert len(differences(*kept, day_row([one], first, known + 9))) == 1
+    assert len(differences(kept[0], kept[1] | {"spy": "9"})) == 1
+    assert ["not kept" in w for w in differences(summed | {"n": "7"}, kept[1])] == [True]
+    assert ["not kept" in w for w in differences(both, kept[0])] == [True]
+    assert differences(begun=kept[:1]) == []
 
 
 def test_a_count_of_a_label_that_differs_is_named_wherever_it_is():

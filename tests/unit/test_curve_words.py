@@ -222,6 +222,37 @@ def test_what_is_open_is_told_with_its_check_or_withheld_with_the_reason(found, 
     assert "240" in told
 
 
+def test_the_numbers_have_the_verdict_with_its_alpha_and_delta():
+    found = curve_of(SURE, verdict="no evidence")
+
+    told, lines = curve_json(found), number_lines(found, ascii_only=False)
+
+    assert (told["verdict"], told["alpha"], told["delta"]) == ("no evidence", 0.05, 0.05)
+    assert (
+        "verdict no evidence: an alarm at evidence 1 : 20 (alpha 0.05), calibrated where the error"
+        " is at most 0.05 (delta)"
+    ) in lines
+
+
+def test_actions_are_counted_by_all_five_statuses_where_they_are_known():
+    found = curve_of(SURE)
+    found.bins[8].counts.update(positive=140, negative=60, expired=12)
+    here = replace(found, pending=[0] * 7 + [3, 0, 4])
+
+    some, every = (unwrapped(curve_lines(one, ascii_only=False)) for one in (found, here))
+    told = curve_json(here)
+
+    assert "140 positive, 60 negative, 0 ambiguous, 12 expired, 7 pending" in every
+    assert "140 positive, 60 negative, 0 ambiguous, 12 expired" in some
+    assert "pending" not in some
+    assert [(one["index"], one["statuses"]["pending"]) for one in told["bins"]] == [
+        (7, 3), (8, 0), (9, 4),
+    ]  # fmt: skip
+    assert told["statuses"]["pending"] == 7
+    assert curve_json(found)["statuses"]["pending"] is None
+    assert told["silence_ends"] == pytest.approx((140 / 212, 152 / 212))
+
+
 def test_the_numbers_name_the_bins_where_nothing_has_come_out():
     found = curve_of([(150_000, None), (820_000, 1), (850_000, 0), (999_999, 1)])
 

@@ -1,5 +1,7 @@
 """Curves from day rows against the records that the rows were made of."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,7 +13,7 @@ from tables.day_curve import Span, WeightedSums, day_bins, sums_of, weighted_err
 from tables.debiased_error import debiased_error
 from tables.rate_intervals import wilson_interval
 from tables.scores import brier_score, expected_calibration_error
-from tests.day_rows import day_rows
+from tests.day_rows import day_rows, earlier_days
 from tests.real_data import ten_bins
 
 days = st.integers(0, 12)
@@ -112,3 +114,29 @@ def test_decayed_intervals_cover_and_the_decayed_error_is_unbiased(half_life_day
 
     assert 0.92 <= np.mean(covered) <= 0.98
     assert abs(np.mean(squares)) < 3 * np.std(squares) / 300**0.5
+
+
+@given(records, st.integers(-1, 13), st.integers(0, 13), spans, st.none() | st.floats(0.1, 9))
+def test_with_sums_of_earlier_days_a_curve_is_what_it_was_or_cannot_be_told(
+    some, last_day, tested_since, span, half_life_days
+):
+    rows = day_rows([(p, y, min(done, known), known, led) for p, y, done, known, led in some])
+    kept, earlier = earlier_days(rows, last_day, tested_since)
+    asked = replace(span, half_life_days=half_life_days)
+    last = max((row.action_day for row in [*kept, *earlier] if asked.holds(row)), default=0)
+
+    if all(asked.can_tell(row, last) for row in earlier):
+        assert day_bins([*kept, *earlier], asked) == day_bins(rows, asked)
+    tested = Span(known_since_day=tested_since)
+    assert day_bins([*kept, *earlier], tested) == day_bins(rows, tested)
+
+
+def test_later_days_than_those_that_are_summed_can_be_told():
+    (sums,) = earlier_days(day_rows([(500_000, 1, day, day, True) for day in range(5)]), 4, 0)[1]
+
+    told = (Span(), Span(since_day=5), Span(until_day=4), Span(known_by_day=4))
+    untold = (Span(since_day=4), Span(until_day=3), Span(known_by_day=3), Span(2, 9))
+    assert all(span.can_tell(sums, 9) for span in told)
+    assert not any(span.can_tell(sums, 9) for span in untold)
+    assert Span(half_life_days=0.1).can_tell(sums, 9)
+    assert not Span(half_life_days=0.2).can_tell(sums, 9)

@@ -26,6 +26,19 @@ def flat_rows(rows):
     return flat({repr(key): decode(value) for key, value in rows.items()})
 
 
+ADDED = {"channel"}
+"""Fields of outcomes that a later release says: null of what it did not know."""
+
+
+def without_added(said):
+    if isinstance(said, list):
+        return [without_added(one) for one in said]
+    if isinstance(said, dict):
+        assert {said[name] for name in ADDED & said.keys()} <= {None}
+        return {name: without_added(one) for name, one in said.items() if name not in ADDED}
+    return said
+
+
 @pytest.mark.parametrize("task", LIVED)
 @pytest.mark.parametrize("version", VERSIONS)
 def test_an_old_state_is_what_its_task_knew_and_goes_on_as_it_would_have(version, task):
@@ -35,7 +48,7 @@ def test_an_old_state_is_what_its_task_knew_and_goes_on_as_it_would_have(version
     restored = RESTORED[task](frozen_rows(version, task), policy)
 
     said = SAID[task](restored, told["then"])
-    assert flat(json.loads(json.dumps(said))) == flat(told["said"])
+    assert flat(without_added(json.loads(json.dumps(said)))) == flat(told["said"])
 
 
 @pytest.mark.parametrize("task", LIVED)

@@ -19,6 +19,7 @@ CARRIED = {
     "cost_usd": 0.5,
     "latency_ms": 12.0,
     "metadata": {"a": 1},
+    "channel": "mail",
 }
 
 

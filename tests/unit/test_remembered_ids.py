@@ -59,3 +59,14 @@ def test_a_label_in_the_metadata_is_another_body():
     inside, outside = event_of({"confidence_label": None}), event_of({})
 
     assert fingerprint(inside) != fingerprint(outside)
+
+
+def test_a_channel_is_another_body():
+    events = Path(__file__).parents[1] / "fixtures" / "events"
+    value = (events / "v4" / "agent-actions.channel.json").read_bytes()
+    key = b"a47951f0-e4ec-5f4c-8d0b-bc4430f8fee5/deal-1"
+    told = [value, value.replace(b"mail", b"chat"), value.replace(b', "channel": "mail"', b"")]
+
+    prints = {fingerprint(FastDecoder(Action).decode(key, one).event) for one in told}
+
+    assert len(prints) == 3

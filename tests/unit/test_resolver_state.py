@@ -113,6 +113,20 @@ def test_an_open_action_that_an_earlier_release_has_logged_is_taken_up():
     assert (outcome.predicted_confidence, outcome.confidence_label) == (0.5, None)
 
 
+@pytest.mark.parametrize("channel", [None, "mail"])
+def test_a_channel_is_kept_with_the_action_and_without_one_the_row_is_as_ever(channel):
+    task = Task()
+    task.step(action(0, action_id="a", metadata={"a": 1}, channel=channel))
+    (row,) = [row for key, row in task.rows.items() if key.startswith(b"a/")]
+    passed_on = msgspec.msgpack.decode(row)[9]
+    task.restart()
+
+    (outcome,) = task.settle()
+
+    assert passed_on == [None] * 6 + [{"a": 1}, *([channel] if channel else [])]
+    assert (outcome.metadata, outcome.channel) == ({"a": 1}, channel)
+
+
 def test_a_word_that_the_version_of_the_actions_time_does_not_know_is_refused_and_moves_no_time():
     task = Task()
     stated = {"predicted_confidence": None, "confidence_label": "certain"}

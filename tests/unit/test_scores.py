@@ -1,5 +1,6 @@
 """Scores and intervals against the slow obvious versions: fractions, enumeration, scipy, numpy."""
 
+from collections import Counter
 from fractions import Fraction
 from itertools import product
 from math import sqrt
@@ -11,9 +12,10 @@ from hypothesis import strategies as st
 from scipy.stats import binom, norm
 from scipy.stats import binomtest as exact_rate
 
+from tables.calibration_bins import Sums, y_of
 from tables.debiased_error import debiased_error
 from tables.rate_intervals import binomial_quantile, consistency_band, wilson_interval
-from tables.score_ends import brier_ends, error_ends, rate_ends
+from tables.score_ends import brier_ends, error_ends, rate_ends, silence_ends
 from tables.scores import (
     brier_contribution,
     brier_parts,
@@ -166,6 +168,35 @@ def test_the_ends_hold_every_answer_the_excluded_could_have_given(pairs):
     assert brier_ends(bins) == (min(briers), max(briers))
     assert most == max(errors)
     assert least <= min(errors) <= least + 10 / len(pairs)  # whole answers only, one a bin
+
+
+@given(
+    st.lists(
+        st.sampled_from(["positive", "negative", "ambiguous", "expired", "pending"]), max_size=9
+    )
+)
+def test_the_ends_of_silence_hold_every_answer_of_what_was_ambiguous_or_expired(statuses):
+    settled = [status for status in statuses if status != "pending"]
+    could = [{"positive": (1,), "negative": (0,)}.get(status, (0, 1)) for status in settled]
+
+    found = silence_ends({status: statuses.count(status) for status in statuses})
+
+    rates = [sum(ys) / len(settled) for ys in product(*could)] if settled else []
+    assert found == ((min(rates), max(rates)) if rates else None)
+
+
+@given(records, st.booleans())
+def test_where_expired_ones_are_excluded_both_kinds_of_ends_are_the_same(pairs, expired_counts):
+    """By the policy's word: success in the window, or success given a signal."""
+    sums, counts = Sums(), Counter()
+    for place, (p, y) in enumerate(pairs):
+        status = ("positive" if y else "negative", "ambiguous", "expired")[place % 3]
+        counts[status] += 1
+        sums.update(p, y_of(status, expired_counts))
+
+    found, silent = rate_ends(sums), silence_ends(counts)
+    assert silent == found if not expired_counts else silent[1] >= found[1]
+    assert silent[0] == found[0]
 
 
 def test_without_excluded_records_both_ends_are_the_score_itself():

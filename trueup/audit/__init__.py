@@ -1,10 +1,10 @@
-"""The audit: every outcome and bin recomputed from the raw topics, by code of its own.
+"""The audit: every outcome, bin and day recomputed from the raw topics, by code of its own.
 
 It shares nothing with the product's core: it reads whole logs into lists and applies the rules of
 docs/semantics.md the slow way. `audit_logs` below is the flow: put each record into one class,
 holding the late ledger and the dead letters to what they claim; settle what was admitted; compare
-outcomes, bins and labels with the topic `outcomes`, the changelogs and Postgres. Every difference
-is named.
+outcomes, bins, days and labels with the topic `outcomes`, the changelogs and Postgres. Every
+difference is named.
 """
 
 from collections import Counter
@@ -23,6 +23,7 @@ from trueup.audit.comparing import (
     compare_topic,
     outcomes_of_rows,
 )
+from trueup.audit.days import BEGUN_SQL, DAY_SQL, compare_days
 from trueup.audit.forgetting import living, read_lives
 from trueup.audit.label_rates import (
     RATE_SQL,
@@ -59,7 +60,15 @@ FetchRows = Callable[[str], Awaitable[list[dict[str, Any]]]]
 ReadPolicy = Callable[[str], Policy]
 """Of a policy file's text, as a shadow keeps it."""
 IDLE_AFTER_MS = 10_000
-_EVERY_SQL = (OUTCOME_SQL, PROMOTED_SQL, CORRECTION_SQL, BIN_SQL, RATE_SQL)
+_EVERY_SQL = (
+    OUTCOME_SQL,
+    PROMOTED_SQL,
+    CORRECTION_SQL,
+    BIN_SQL,
+    BEGUN_SQL,
+    DAY_SQL,
+    RATE_SQL,
+)
 
 
 async def audit(
@@ -127,6 +136,7 @@ def audit_logs(
     bins, rates = bins_of(entered), rates_of(entered)
     compare_bins(bins_of_rows(rows[BIN_SQL]), bins, "Postgres", report)
     compare_bins(bins_of_changelog(logs[CALIBRATOR_CHANGELOG]), bins, "changelog", report)
+    compare_days(rows[DAY_SQL], rows[BEGUN_SQL], entered, report)
     compare_rates(rates_of_rows(rows[RATE_SQL]), rates, "Postgres", report)
     compare_rates(rates_of_changelog(logs[CALIBRATOR_CHANGELOG]), rates, "changelog", report)
     return report

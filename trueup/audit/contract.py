@@ -74,7 +74,7 @@ _TIME = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?(?:Z|([+-])(\d\d):([0-5]\d))",
     re.ASCII,
 )
-_ID, _NAME = _text(1, 100), _text(1, 50)
+_ID, _NAME, _CHANNEL = _text(1, 100), _text(1, 50), _text(0, 20)
 _STAGE = _word("prospecting", "discovery", "qualification", "evaluation", "negotiation",
                "closed_won", "closed_lost", "stalled")  # fmt: skip
 _UUID = _like("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -98,12 +98,13 @@ _EVENTS: dict[str, tuple[type[Any], dict[str, Check], dict[str, Check]]] = {
         {**_REQUIRED, "action_type": _NAME},
         {**_OPTIONAL, "predicted_confidence": _number(1), "confidence_label": _NAME,
          "outcome_type": _NAME, "rep_id": _ID, "agent_id": _ID, "agent_version": _ID,
-         "model": _ID, "cost_usd": _number(1e12), "latency_ms": _number(1e12)},
+         "model": _ID, "cost_usd": _number(1e12), "latency_ms": _number(1e12),
+         "channel": _CHANNEL},
     ),
     "agent-interactions": (
         Interaction,
         {**_REQUIRED, "kind": _NAME},
-        {**_OPTIONAL, "channel": _text(0, 20), "label": _word("positive", "negative", "ambiguous"),
+        {**_OPTIONAL, "channel": _CHANNEL, "label": _word("positive", "negative", "ambiguous"),
          "account_id": _ID, "contact_id": _ID, "contact_email": _text(0, 255),
          "contact_name": _text(0, 200), "persona_type": _text(0, 20)},
     ),

@@ -63,6 +63,7 @@ def command(
         tenants=frozenset(map(tenant_here, tenant)) if tenant else None,
         since_ms=_time("--since", since),
         until_ms=_time("--until", until),
+        days_kept=settings.days_kept,
     )
     asked = Asked(
         judging=judging,
