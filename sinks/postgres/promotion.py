@@ -4,7 +4,7 @@ The law: after it each covered outcome that the shadow has settled by its as-of 
 a lineage above every other, which the publisher's records cannot replace; what the shadow has not
 admitted is gone; what either holds open stays as live has it. The same difference is added to
 what of streams is sums and kept beside it, because the calibrator goes on counting what it counts.
-Tests, alarms, maps and thresholds stay what was decided, seen and followed at the time.
+Tests, alarms, maps, thresholds and trends stay what was decided, seen and followed at the time.
 """
 
 import json

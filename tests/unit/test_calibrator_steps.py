@@ -57,7 +57,7 @@ def test_a_promise_that_releases_much_is_kept_in_bounded_steps_across_a_restart(
         calibrator = restored
 
     assert entered == [STEP, 2 * STEP, COUNT]
-    assert sorted(key[:2] for key in rows) == [b"b/", b"d/", b"l/", b"t/"]
+    assert sorted(key[:2] for key in rows) == [b"b/", b"d/", b"l/", b"n/", b"t/"]
 
 
 def test_a_stream_with_few_outcomes_does_not_wait_for_one_with_very_many():
