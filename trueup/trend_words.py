@@ -20,27 +20,28 @@ def trend_words(trend: StreamTrend) -> str:
     >>> of = dict.fromkeys(("tenant_id", "action_type", "outcome_type", "confidence_source"), "x")
     >>> fall = StreamTrend(**of, window_ms=1, metric="success_rate", n=200, previous_mean=0.71,
     ...     current_mean=0.52, change_percent=-26.8, direction="declining", evidence="supported",
-    ...     supported_direction="declining", low=-0.34, high=-0.02, compared_count=1,
+    ...     supported_direction="declining", low=-0.33, high=-0.04, compared_count=1,
     ...     half_size=100, compared_at_ms=0)
     >>> trend_words(fall)  # doctest: +NORMALIZE_WHITESPACE
     'success: 52 % of the last 100, 71 % of the 100 before: declining, and the evidence supports it
-    (-0.34 to -0.02)'
+    (-0.33 to -0.04)'
     """
     older_n = trend.n // 2
-    is_gap = Metric(trend.metric).is_gap
-    mean, of = (_gap, "over") if is_gap else (_rate, "of")
-    told = f"{mean(trend.current_mean)} {of} the last {trend.n - older_n}"
-    if older_n:
-        told += f", {mean(trend.previous_mean)} {of} the {older_n} before"
-    return f"{'calibration' if is_gap else 'success'}: {told}: {_finding(trend)}"
+    newer, older = trend.current_mean, trend.previous_mean
+    if Metric(trend.metric).is_gap:
+        named, of = "calibration", "over"
+        told = [f"{_side(newer)} by {abs(newer):.2f}", f"by {abs(older):.2f}"]
+        if _side(older) != _side(newer):
+            told[1] = f"{_side(older)} {told[1]}"
+    else:
+        named, of, told = "success", "of", [f"{100 * mean:.0f} %" for mean in (newer, older)]
+    last = f"{told[0]} {of} the last {trend.n - older_n}"
+    before = f", {told[1]} {of} the {older_n} before" if older_n else ""
+    return f"{named}: {last}{before}: {_finding(trend)}"
 
 
-def _rate(mean: float) -> str:
-    return f"{100 * mean:.0f} %"
-
-
-def _gap(mean: float) -> str:
-    return f"{OVER_CONFIDENT if mean >= 0 else UNDER_CONFIDENT} by {abs(mean):.2f}"
+def _side(gap: float) -> str:
+    return OVER_CONFIDENT if gap >= 0 else UNDER_CONFIDENT
 
 
 def _finding(trend: StreamTrend) -> str:

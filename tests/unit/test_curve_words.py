@@ -233,6 +233,13 @@ def trend_of(metric="success_rate", **changes):
         ),
         (
             trend_of(
+                "calibration_gap", previous_mean=0.12, current_mean=0.2, evidence="unsupported"
+            ),
+            "calibration: over-confident by 0.20 over the last 100, by 0.12 over the 100 before:"
+            " no change is shown (-0.25 to -0.02)",
+        ),
+        (
+            trend_of(
                 "calibration_gap", previous_mean=0.13, current_mean=-0.13, low=-0.4, high=-0.1,
                 direction="stable", supported_direction="stable",
             ),
