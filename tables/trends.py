@@ -102,9 +102,9 @@ def _named(metric: Metric, difference: float, limit: float) -> str:
 
 
 def _gap_named(previous: float, current: float, limit: float) -> str:
-    """By how far from 0 a gap lies; rounded, so that .1 + .05 is no more than .15.
+    """By how far from 0 a gap lies; rounded, so that .15 + .05 is no more than .2.
 
-    >>> [_gap_named(*gaps, 0.05) for gaps in ((0.1, -0.15), (0.02, -0.08), (-0.2, 0.1))]
+    >>> [_gap_named(*gaps, 0.05) for gaps in ((0.15, -0.2), (0.02, -0.08), (-0.2, 0.1))]
     ['stable', 'declining', 'improving']
     """
     farther = round(abs(current) - abs(previous), 9)

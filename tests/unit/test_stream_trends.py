@@ -85,7 +85,7 @@ def test_a_fall_is_shown_when_the_half_after_it_is_full_and_said_once_and_when_i
     came = [n % 100 < 80 for n in range(200)] + [n % 50 < 29 for n in range(200)]
     records = [settled(n, 800_000, int(y)) for n, y in enumerate(came)]
 
-    told, news = folded(records, range(1, 400, 7))
+    told, news = folded(records, range(1, 400, 7), range(50, 400, 50))
 
     fell, ended = [one for one in news if one.metric == "success_rate"]
     assert (fell.compared_count, fell.evidence, fell.supported_direction) == (

@@ -92,7 +92,7 @@ def test_a_gaps_direction_is_away_from_nought_or_towards_it_by_more_than_five_hu
 def test_a_gap_of_about_nought_has_no_percentage_and_hundredths_of_it_are_stable():
     assert change_of_means(GAP, 0.001, 0.004) == Change(0.001, 0.004, None, STABLE)
     assert change_of_means(GAP, 0.0, 0.06) == Change(0.0, 0.06, None, DECLINING)
-    assert change_of_means(GAP, 0.1, 0.15).direction == STABLE
+    assert change_of_means(GAP, 0.15, 0.2).direction == STABLE
     assert change_of_means(GAP, None, 0.4) == Change(0.0, 0.4, None, STABLE)
 
 
