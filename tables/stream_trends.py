@@ -23,6 +23,7 @@ SAMPLE_BYTES = 3
 """A packed sample is at most 2·10⁶ + 1."""
 
 Row = Sequence[Any]
+_CAME = (1).__and__
 
 
 class StreamTrends:
@@ -71,10 +72,11 @@ class StreamTrends:
 
     def record(self, metric: Metric) -> StreamTrend:
         """How a trend stands."""
-        test, n = self.tests[metric], len(self._window)
-        samples = [_sample(metric, packed) for packed in self._window]
-        older, newer = samples[: n // 2], samples[n // 2 :]
-        change = change_of_means(metric, _mean(older) if older else None, _mean(newer))
+        test, window = self.tests[metric], list(self._window)
+        n = len(window)
+        older, newer = window[: n // 2], window[n // 2 :]
+        previous = _mean(metric, older) if older else None
+        change = change_of_means(metric, previous, _mean(metric, newer))
         shown = test.evidence
         return StreamTrend(
             **self.stream._asdict(),
@@ -116,8 +118,15 @@ def _sample(metric: Metric, packed: int) -> int:
     return came if metric == Metric.SUCCESS_RATE else (packed >> 1) - came
 
 
-def _mean(samples: Sequence[int]) -> float:
-    return sum(samples) / (UNIT * len(samples)) if samples else 0.0
+def _mean(metric: Metric, packed: Sequence[int]) -> float:
+    """Of the samples, which are added up together: each step tells both trends of each stream."""
+    if not packed:
+        return 0.0
+    came = sum(map(_CAME, packed))
+    total = UNIT * came
+    if metric == Metric.CALIBRATION_GAP:
+        total = (sum(packed) - came) // 2 - total
+    return total / (UNIT * len(packed))
 
 
 def _test_row(test: TrendTest) -> Row:
