@@ -1,4 +1,4 @@
-"""What `calibration-updates` says of a stream beside its bins: its test, days, alarms, thresholds.
+"""What `calibration-updates` says of a stream beside its bins: test, days, decisions, trends.
 
 A stream is (tenant, action type, outcome type, window length, confidence source). All values are
 absolute, so that reading a record twice changes nothing; confidences in sums, maps and thresholds
@@ -287,6 +287,57 @@ class CalibrationMap:
     """By bin the success to expect, never falling; null where nothing was observed."""
 
 
+@dataclass(slots=True, kw_only=True)
+class StreamTrend:
+    """Is a stream getting better or worse. Also, where it is shown, in the topic `trend-changes`.
+
+    Over lead records that say something, in the order of their settle times.
+    """
+
+    kind: Literal["trend"] = "trend"
+    """What the record is."""
+    tenant_id: str
+    """Whose it is."""
+    action_type: str
+    """What was done."""
+    outcome_type: str
+    """Which outcome."""
+    window_ms: int
+    """How long its window is."""
+    confidence_source: str
+    """Where the confidences come from."""
+    metric: Literal["success_rate", "calibration_gap"]
+    """The rate of success; or the mean confidence less that, above 0 where it is over-confident."""
+    n: int
+    """How many samples the two means are over: the newest ones, at most twice `half_size`."""
+    previous_mean: float
+    """The mean of the older half of them; 0 where there is none."""
+    current_mean: float
+    """The mean of the newer half, which has the odd one."""
+    change_percent: float | None
+    """From the one to the other; null from 0, and of a gap, of which no percentage makes sense."""
+    direction: Literal["improving", "stable", "declining"]
+    """What lies beyond 5 %, or .05 nearer to 0 or farther. By chance alone there mostly is one."""
+    evidence: Literal["supported", "unsupported", "insufficient"]
+    """Whether the last comparison of full halves shows a difference, all of them together being
+    wrong in one stream of twenty at most; `insufficient` before the first.
+    """
+    supported_direction: Literal["improving", "stable", "declining"]
+    """Where it is supported, what it shows; `stable` if not, or if a gap has gone across 0 and is
+    not shown to lie nearer or farther.
+    """
+    low: float | None
+    """The lower end of the interval of newer less older mean in the last comparison."""
+    high: float | None
+    """The upper end."""
+    compared_count: int
+    """How many comparisons there were."""
+    half_size: int
+    """The samples of a half: so many come between two comparisons."""
+    compared_at_ms: int | None
+    """The settle time of the last comparison."""
+
+
 RECORDS = (
     StreamCalibration,
     DaySums,
@@ -295,6 +346,7 @@ RECORDS = (
     CalibrationAlarm,
     ThresholdAdjustment,
     CalibrationMap,
+    StreamTrend,
 )
 """Every kind."""
 

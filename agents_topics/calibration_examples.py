@@ -9,6 +9,7 @@ from agents_topics.calibration import (
     DelaySums,
     SegmentSums,
     StreamCalibration,
+    StreamTrend,
     ThresholdAdjustment,
 )
 
@@ -140,6 +141,25 @@ CALIBRATION_EXAMPLES: dict[type[Any], dict[str, dict[str, Any]]] = {
             "a_millionths": -778_660,
             "b_millionths": 791_622,
             "rates": [None, None, None, None, None, None, None, None, 0.6, None],
+        }
+    },
+    StreamTrend: {
+        "full": {
+            "kind": "trend",
+            **_STREAM,
+            "metric": "success_rate",
+            "n": 200,
+            "previous_mean": 0.74,
+            "current_mean": 0.55,
+            "change_percent": -25.675675675675677,
+            "direction": "declining",
+            "evidence": "supported",
+            "supported_direction": "declining",
+            "low": -0.3294,
+            "high": -0.0381,
+            "compared_count": 1,
+            "half_size": 100,
+            "compared_at_ms": _AT_MS,
         }
     },
 }

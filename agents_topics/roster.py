@@ -46,6 +46,7 @@ CALIBRATOR = AgentRow(
         topics.CALIBRATION_UPDATES,
         topics.THRESHOLD_ADJUSTMENTS,
         topics.CALIBRATION_MAPS,
+        topics.TREND_CHANGES,
     ),
     changelog=topics.CALIBRATOR_CHANGELOG,
 )

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from agents_topics.calibration import CalibrationMap, ThresholdAdjustment
+from agents_topics.calibration import CalibrationMap, StreamTrend, ThresholdAdjustment
 from agents_topics.events import (
     Action,
     CalibrationUpdate,
@@ -125,6 +125,9 @@ THRESHOLD_ADJUSTMENTS = Topic(
 CALIBRATION_MAPS = Topic(
     name="calibration-maps", key=_OF_STREAM, event=CalibrationMap, cleanup="compact"
 )
+TREND_CHANGES = Topic(
+    name="trend-changes", key=f"{_OF_STREAM}/metric", event=StreamTrend, cleanup="compact"
+)
 RESOLVER_CHANGELOG = _changelog("outcome-resolver-changelog")
 CALIBRATOR_CHANGELOG = _changelog("calibrator-changelog")
 
@@ -143,6 +146,7 @@ TOPICS: tuple[Topic, ...] = (
     CALIBRATION_UPDATES,
     THRESHOLD_ADJUSTMENTS,
     CALIBRATION_MAPS,
+    TREND_CHANGES,
     RESOLVER_CHANGELOG,
     CALIBRATOR_CHANGELOG,
 )

@@ -23,6 +23,7 @@ from benchmarks.validation_intervals import (
     error_intervals,
     forecasts,
     provisional_rates,
+    stream_trends,
     watched_intervals,
 )
 from benchmarks.validation_order import delay_bias, follow_ups_of_agents, through_the_calibrator
@@ -94,9 +95,9 @@ def flags(random: Random) -> Iterator[Row]:
 
 PARTS = (
     through_the_calibrator, follow_ups_of_agents, delay_bias, false_alarms, delays,
-    threshold_loops, blind_loops, error_intervals, watched_intervals, provisional_rates, forecasts,
-    bands_and_means, rates_at_one_moment, sentences, rate_differences, thresholds_wanted, flags,
-    golden_numbers, other_code,
+    threshold_loops, blind_loops, error_intervals, watched_intervals, stream_trends,
+    provisional_rates, forecasts, bands_and_means, rates_at_one_moment, sentences,
+    rate_differences, thresholds_wanted, flags, golden_numbers, other_code,
 )  # fmt: skip
 
 

@@ -6,7 +6,7 @@ from math import sqrt
 import numpy as np
 
 from benchmarks.simulated import Random, Row, bins_of, records, share
-from tables.calibration_bins import bin_index_of
+from tables.calibration_bins import bin_index_of, millionths_of
 from tables.debiased_error import debiased_error
 from tables.delay_curve import BUCKET_COUNT, DelayCurve
 from tables.evidence import Evidence
@@ -15,6 +15,9 @@ from tables.provisional import Cohort, provisional_rate
 from tables.rate_intervals import consistency_band, wilson_interval
 from tables.recalibration import recalibration
 from tables.running_mean import RunningMean
+from tables.stream import Stream
+from tables.stream_sums import Settled
+from tables.stream_trends import HALF_SAMPLES, METRICS, StreamTrends
 from tables.trends import Metric, TrendTest
 from tables.verdict import CALIBRATED, verdict
 from tables.watched_interval import watched_interval
@@ -77,6 +80,37 @@ def watched_intervals(random: Random) -> Iterator[Row]:
         yield Row(
             f"trend of nothing ever supported, {metric}", f"{runs} × 5,000", share(false, runs)
         )
+
+
+def stream_trends(random: Random) -> Iterator[Row]:
+    """Agents that stay as they are, or as right as they were, and the trends of their streams."""
+    runs, length = 150, 5_000
+    stream = Stream("t", "qualify", "deal_progression", 1, "judge")
+    turns = np.where(np.arange(length) // HALF_SAMPLES % 2, 0.999, 0.99)
+    for name, stated, share_right, metrics in (
+        ("over-confident", None, 0.85, METRICS),
+        ("right, states .99 and .999 by turns", turns, 1.0, (Metric.CALIBRATION_GAP,)),
+    ):
+        false = dict.fromkeys(METRICS, 0)
+        for _ in range(runs):
+            p = random.beta(4, 2, length) if stated is None else stated
+            came = random.random(length) < share_right * p
+            for metric in _ever_shown(stream, p.tolist(), came.tolist()):
+                false[metric] += 1
+        for metric in metrics:
+            what = f"stream's trend of nothing ever supported, {metric}, {name}"
+            yield Row(
+                f"{what} (about 5 % at most)", f"{runs} × {length:,}", share(false[metric], runs)
+            )
+
+
+def _ever_shown(stream: Stream, stated: list[float], came: list[bool]) -> set[Metric]:
+    """The trends that a comparison of them has ever supported."""
+    trends, shown = StreamTrends(stream), set[Metric]()
+    for at, (p, y) in enumerate(zip(stated, came, strict=True)):
+        lead = Settled(at, at, millionths_of(p), int(y), "positive", True, "v")
+        shown |= {Metric(told.metric) for told in trends.update(lead)}
+    return shown
 
 
 def delayed(random: Random, rate: float, n: int) -> tuple[np.ndarray, np.ndarray]:

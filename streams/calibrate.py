@@ -1,8 +1,8 @@
-"""The calibrator: settled outcomes in; bins, tests, thresholds and maps out.
+"""The calibrator: settled outcomes in; bins, tests, thresholds, maps and trends out.
 
 Receive: settled outcomes, the resolver tasks' promises, and what people decided, which the resolver
 passes on from `control`. Decide: one call into `tables.calibrator`. Save and send: one transaction
-{calibration updates, threshold adjustments, calibration maps, changelog, offsets}.
+{calibration updates, threshold adjustments, calibration maps, trend changes, changelog, offsets}.
 
 Updates are coalesced: outcomes enter at most about once a second, together, so that a stream in
 motion is told once for all of them. Until then they wait in the changelog like those whose turn has
@@ -17,7 +17,7 @@ import msgspec
 from aiokafka import ConsumerRecord
 
 from agents_topics import topics
-from agents_topics.calibration import CalibrationMap, ThresholdAdjustment
+from agents_topics.calibration import CalibrationMap, StreamTrend, ThresholdAdjustment
 from agents_topics.events import (
     CloseAlarm,
     ControlOverride,
@@ -29,12 +29,15 @@ from agents_topics.events import (
 from agents_topics.identifiers import key_of
 from agents_topics.policy import Policy
 from agents_topics.roster import CALIBRATOR
-from streams.changelog import Progress, StateProblem
+from streams.changelog import FORMAT, Progress, StateProblem
 from streams.partitioner import partitions_of
 from streams.transactions import Out
 from streams.work import PARTITIONS_ADDED, StatefulWork, Tools, first_queued, row_outs
 from tables.calibrator import Calibrator, CalibratorStep
 from tables.outcome_record import OutcomeStruct
+from tables.stream import Stream
+from tables.stream_records import stream_key
+from tables.stream_trends import METRICS
 
 ENTER_S = 1.0
 """What is promised within this time enters together, at the latest with the task's next tick."""
@@ -119,8 +122,8 @@ class CalibratorWork(StatefulWork):
 
 
 def outs_of(step: CalibratorStep) -> dict[str, list[Out]]:
-    """The records of a step by topic; adjustments and maps also where agents follow them, until
-    their stream is gone.
+    """The records of a step by topic; adjustments and maps also where agents follow them, and
+    there alone each trend that was news, until their stream is gone.
     """
     outs: dict[str, list[Out]] = {topic.name: [] for topic in CALIBRATOR.writes}
     for key, update in step.updates:
@@ -131,7 +134,16 @@ def outs_of(step: CalibratorStep) -> dict[str, list[Out]]:
             of_stream = key.rsplit("/", 2)[0]
             outs[followed].append(Out(of_stream.encode(), value))
     gone = [Out(stream.encode(), None) for stream in step.gone]
+    outs[topics.TREND_CHANGES.name] = [
+        *(Out(f"{stream}/{metric}".encode(), None) for stream in step.gone for metric in METRICS),
+        *(Out(_trend_key(trend), encode(trend)) for trend in step.trend_changes),
+    ]
     return outs | {topic: gone + outs[topic] for topic in _FOLLOWED.values()}
+
+
+def _trend_key(trend: StreamTrend) -> bytes:
+    stream = Stream(*(getattr(trend, name) for name in Stream._fields))
+    return f"{stream_key(stream)}/{trend.metric}".encode()
 
 
 _FOLLOWED: dict[type[Any], str] = {
@@ -181,4 +193,5 @@ def noted(
         promises=dict(calibrator.promises),
         partitions=partitions,
         begins=begins,
+        format=FORMAT,
     )

@@ -9,7 +9,12 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-FORMAT = 1
+FORMAT = 2
+"""With rows of trends (`n/`), which calibrators write. Every earlier one is read: what it lacks
+begins with what comes next.
+"""
+FORMAT_FIRST = 1
+"""Resolvers write it still, so that the releases that know no other can go on with their state."""
 PROGRESS_KEY = b"p"
 
 encode = msgspec.msgpack.Encoder().encode
@@ -57,7 +62,7 @@ class Progress:
     promises: dict[int, int] = field(default_factory=dict)
     partitions: int | None = None
     begins: int = 0
-    format: int = FORMAT
+    format: int = FORMAT_FIRST
 
 
 _decode_progress = msgspec.msgpack.Decoder(Progress, strict=False).decode
@@ -70,7 +75,7 @@ def progress_of(value: bytes, name: str) -> Progress:
         StateProblem: it was written in another format.
     """
     progress = _decode_progress(value)
-    if progress.format != FORMAT:
+    if not FORMAT_FIRST <= progress.format <= FORMAT:
         raise StateProblem(
             f"{name}: its state has format {progress.format}, this release reads {FORMAT}: "
             f"run the release that wrote it, or {REBUILD}",

@@ -91,12 +91,15 @@ def _state_of(work: object) -> dict[str, Any]:
 
 
 def _stands(fold: StreamFold, judged: StreamTest, acting: StreamThreshold) -> dict[str, Any]:
-    """Evidence, alarm and threshold of a stream."""
+    """Evidence, alarm, threshold and the supported directions of a stream."""
     return {
         "action_type": fold.stream.action_type,
         "log_evidence_nanos": judged.test.raw.log_nanos(),
         "is_alarm": judged.alarm is not None,
         "threshold": acting.threshold.value,
+        "trends": {
+            metric.value: test.evidence.direction for metric, test in fold.trends.tests.items()
+        },
     }
 
 

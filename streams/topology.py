@@ -8,8 +8,8 @@
        │ changelog, offsets
        ▼
     calibrator         calibrate → tables.calibrator, .stream_calibration          (pure)
-       │ one transaction: calibration-updates, threshold-adjustments, calibration-maps, changelog,
-       │ offsets
+       │ one transaction: calibration-updates, threshold-adjustments, calibration-maps,
+       │ trend-changes, changelog, offsets
        ▼
     publisher          publish → sinks.postgres                 (offsets in the same transaction)
 

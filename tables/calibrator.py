@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from agents_topics.calibration import StreamTrend
 from agents_topics.events import ControlOverride, Outcome, Promise
 from agents_topics.label_rates import LabelRate
 from agents_topics.policy import Policy
@@ -38,12 +39,13 @@ ENTERED_PER_TURN = 100
 
 @dataclass(slots=True)
 class CalibratorStep:
-    """What a step wants written: records of what changed, changelog rows (None deletes); and the
-    keys of streams that are gone.
+    """What a step wants written: records of what changed, changelog rows (None deletes); trends
+    whose comparison is news, in order; and the keys of streams that are gone.
     """
 
     updates: list[tuple[str, Record | LabelRate]] = field(default_factory=list)
     changes: dict[bytes, Any] = field(default_factory=dict)
+    trend_changes: list[StreamTrend] = field(default_factory=list)
     gone: list[str] = field(default_factory=list)
 
 
@@ -190,6 +192,7 @@ class Calibrator:
         step.changes |= self.overrides.take_rows()
         for fold in self._touched.values():
             step.updates += records_of(fold)
+            step.trend_changes += fold.take_trend_changes()
             step.changes |= take_rows(fold)
         self._touched.clear()
         for (stream, label), rate in self._touched_labels.items():

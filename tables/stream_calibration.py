@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Literal, NamedTuple
 
-from agents_topics.calibration import CalibrationAlarm, ThresholdAdjustment
+from agents_topics.calibration import CalibrationAlarm, StreamTrend, ThresholdAdjustment
 from agents_topics.calibration import CalibrationMap as MapRecord
 from agents_topics.policy import Policy, PolicyVersion
 from tables.calibration_bins import UNIT, millionths_of
@@ -19,6 +19,7 @@ from tables.stream import Stream
 from tables.stream_sums import DAYS_KEPT, Settled, StreamSums
 from tables.stream_test import ClosedBy, StreamTest
 from tables.stream_threshold import StreamRule, StreamThreshold
+from tables.stream_trends import StreamTrends
 
 Event = CalibrationAlarm | ThresholdAdjustment | MapRecord
 
@@ -53,10 +54,12 @@ class StreamFold:
         self.sums = StreamSums(days_kept)
         self.judged: StreamTest | None = None
         self.acting: StreamThreshold | None = None
+        self.trends = StreamTrends(stream)
         self.rule: StreamRule | None = None
         self.policy_version = ""
         self.last_settled_at_ms = 0
         self._events: dict[tuple[str, int], Event] = {}
+        self._trend_changes: list[StreamTrend] = []
         self._coming: deque[Settled] = deque()
 
     def expect(self, coming: Iterable[Settled]) -> None:
@@ -71,6 +74,7 @@ class StreamFold:
         self.last_settled_at_ms = settled.settled_at_ms
         if settled.is_lead:
             self._on_lead(settled, rule, judged, acting)
+            self._trend_changes += self.trends.update(settled)
 
     def _on_lead(
         self, settled: Settled, rule: StreamRule, judged: StreamTest, acting: StreamThreshold
@@ -126,6 +130,11 @@ class StreamFold:
         events = [self._events[key] for key in sorted(self._events)]
         self._events.clear()
         return events
+
+    def take_trend_changes(self) -> list[StreamTrend]:
+        """Trends whose comparison was news, in order, since this was last asked."""
+        changes, self._trend_changes = self._trend_changes, []
+        return changes
 
 
 def rule_of(version: PolicyVersion, stream: Stream) -> StreamRule:

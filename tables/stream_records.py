@@ -6,7 +6,13 @@ The keys: the stream, and behind it the bin, or a word and what tells the record
 from collections.abc import Iterator
 from typing import Any, cast
 
-from agents_topics.calibration import DaySums, DelaySums, SegmentSums, StreamCalibration
+from agents_topics.calibration import (
+    DaySums,
+    DelaySums,
+    SegmentSums,
+    StreamCalibration,
+    StreamTrend,
+)
 from agents_topics.events import BinSums, CalibrationUpdate
 from tables.calibration_bins import StreamBin, Sums
 from tables.stream import Stream
@@ -14,7 +20,9 @@ from tables.stream_calibration import Event, StreamFold
 from tables.stream_sums import DayKey, SegmentKey, StreamSums
 from tables.verdict import verdict
 
-Record = CalibrationUpdate | StreamCalibration | DaySums | SegmentSums | DelaySums | Event
+Record = (
+    CalibrationUpdate | StreamCalibration | DaySums | SegmentSums | DelaySums | StreamTrend | Event
+)
 
 
 def stream_key(stream: Stream) -> str:
@@ -41,6 +49,8 @@ def records_of(fold: StreamFold) -> Iterator[tuple[str, Record]]:
         yield f"{key}/segment/{name}", _segment_record(stream, segment, sums.segments[segment])
     if sums.changed.has_delays:
         yield f"{key}/delay", _delay_record(stream, sums)
+    for trend in fold.trends.records() if fold.trends.is_changed else ():
+        yield f"{key}/trend/{trend.metric}", trend
     for event in fold.take_events():
         yield f"{key}/{event.kind}/{event.number}", event
     if fold.judged is not None:

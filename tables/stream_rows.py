@@ -1,8 +1,9 @@
 """The changelog's rows of a stream, out and in.
 
-`b/` a bin, `d/` a day of it, `g/` a segment of it, `l/` delays, `t/` test and threshold; each
-begins with its stream and holds absolute values. A `b/` row of an earlier release has no residuals,
-and a stream without a `t/` row begins its test with its next outcome.
+`b/` a bin, `d/` a day of it, `g/` a segment of it, `l/` delays, `n/` trends, `t/` test and
+threshold; each begins with its stream and holds absolute values. A `b/` row of an earlier release
+has no residuals, a stream without a `t/` row begins its test with its next outcome, and one without
+an `n/` row its trends.
 """
 
 from collections.abc import Sequence
@@ -26,7 +27,7 @@ from tables.thresholds import Threshold
 
 Row = Sequence[Any]
 _values_of = attrgetter(*SUM_NAMES)
-KINDS = (b"b/", b"d/", b"g/", b"l/", b"t/")
+KINDS = (b"b/", b"d/", b"g/", b"l/", b"n/", b"t/")
 
 
 def take_rows(fold: StreamFold) -> dict[bytes, Row | None]:
@@ -49,6 +50,9 @@ def take_rows(fold: StreamFold) -> dict[bytes, Row | None]:
         delays = sums.delays
         curves = (sums.positive.counts, sums.negative.counts)
         rows[f"l/{key}".encode()] = (stream, *curves, delays.counts, delays.sum_ms)
+    if fold.trends.is_changed:
+        fold.trends.is_changed = False
+        rows[f"n/{key}".encode()] = (stream, *fold.trends.row())
     if fold.judged is not None:
         rows[f"t/{key}".encode()] = _test_row(fold)
     return rows
@@ -63,6 +67,7 @@ def keys_of(fold: StreamFold) -> list[bytes]:
         *(_name("d", key, day) for day in days),
         *(_name("g", key, segment) for segment in sums.segments),
         f"l/{key}".encode(),
+        f"n/{key}".encode(),
         f"t/{key}".encode(),
     ]
 
@@ -81,6 +86,8 @@ def restore_row(fold: StreamFold, kind: bytes, row: Row) -> None:
         positive, negative, counts, sum_ms = row
         fold.sums.positive, fold.sums.negative = DelayCurve(positive), DelayCurve(negative)
         fold.sums.delays = LabelDelay(counts, sum_ms)
+    elif kind == b"n/":
+        fold.trends.restore(row)
     else:
         _restore_test(fold, row)
 

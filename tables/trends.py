@@ -5,6 +5,9 @@ beyond ±5 %; alone it names something most of the time when nothing has changed
 stands beside it: halves of fresh samples, each compared once with the one before, the k-th
 comparison at α_k = α/(k(k+1)), so that all together are false in about α. Loops act on supported
 trends only.
+
+Of most metrics more, or less, is better. A gap is best at 0: it declines where it has moved away
+from there, to either side.
 """
 
 from collections.abc import Sequence
@@ -16,6 +19,10 @@ from tables.calibration_bins import UNIT
 from tables.rate_intervals import normal_quantile, wilson_interval
 
 STABLE_PERCENT = 5.0
+STABLE_GAP = 0.05
+"""A percentage of a gap near 0 means nothing: it is stable where it has moved so much nearer to 0,
+or farther, at most.
+"""
 HALF_SAMPLES_MIN = 30
 NANO = 10**9
 
@@ -24,22 +31,32 @@ SUPPORTED, UNSUPPORTED, INSUFFICIENT = "supported", "unsupported", "insufficient
 
 
 class Metric(StrEnum):
-    """What a sample is; of latency and cost less is better."""
+    """What a sample is; of latency and cost less is better, and a gap is best at 0.
+
+    A sample of the calibration gap is the stated confidence less what came of it, 1 or 0; its mean
+    is above 0 where an agent is over-confident.
+    """
 
     SUCCESS_RATE = "success_rate"
     QUALITY_SCORE = "quality_score"
     LATENCY_MS = "latency_ms"
     COST_USD = "cost_usd"
+    CALIBRATION_GAP = "calibration_gap"
 
     @property
     def is_less_better(self) -> bool:
         """Whether a fall is an improvement."""
         return self in (Metric.LATENCY_MS, Metric.COST_USD)
 
+    @property
+    def is_gap(self) -> bool:
+        """Whether it is best at 0."""
+        return self == Metric.CALIBRATION_GAP
+
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Means of both halves, the change in percent (None from nought), and its name."""
+    """Means of both halves, the change in percent (None from nought, and of a gap), its name."""
 
     previous_mean: float
     current_mean: float
@@ -57,10 +74,21 @@ def change(metric: Metric, samples: Sequence[float]) -> Change:
     """
     middle = len(samples) // 2
     older, newer = samples[:middle], samples[middle:]
-    if not older:
-        mean = sum(newer) / len(newer) if newer else 0.0
-        return Change(0.0, mean, 0.0, STABLE)
-    previous, current = sum(older) / len(older), sum(newer) / len(newer)
+    previous = sum(older) / len(older) if older else None
+    return change_of_means(metric, previous, sum(newer) / len(newer) if newer else 0.0)
+
+
+def change_of_means(metric: Metric, previous: float | None, current: float) -> Change:
+    """The change from one mean to another; None where there was no sample before.
+
+    >>> change_of_means(Metric.CALIBRATION_GAP, 0.02, -0.09).direction
+    'declining'
+    """
+    if metric.is_gap:
+        named = _gap_named(previous or 0.0, current, STABLE_GAP)
+        return Change(previous or 0.0, current, None, STABLE if previous is None else named)
+    if previous is None:
+        return Change(0.0, current, 0.0, STABLE)
     if not previous:
         return Change(previous, current, None if current else 0.0, _named(metric, current, 0.0))
     percent = 100 * (current - previous) / abs(previous)
@@ -71,6 +99,18 @@ def _named(metric: Metric, difference: float, limit: float) -> str:
     if abs(difference) <= limit:
         return STABLE
     return IMPROVING if (difference > 0) != metric.is_less_better else DECLINING
+
+
+def _gap_named(previous: float, current: float, limit: float) -> str:
+    """By how far from 0 a gap lies; rounded, so that .15 + .05 is no more than .2.
+
+    >>> [_gap_named(*gaps, 0.05) for gaps in ((0.15, -0.2), (0.02, -0.08), (-0.2, 0.1))]
+    ['stable', 'declining', 'improving']
+    """
+    farther = round(abs(current) - abs(previous), 9)
+    if abs(farther) <= limit:
+        return STABLE
+    return DECLINING if farther > 0 else IMPROVING
 
 
 @dataclass(slots=True)
@@ -88,9 +128,12 @@ class Half:
     def update(self, metric: Metric, sample: float) -> None:
         """Counts a sample."""
         if metric.is_less_better:
-            x = round(NANO * log(max(sample, 1 / UNIT)))
+            self.count(round(NANO * log(max(sample, 1 / UNIT))))
         else:
-            x = round(UNIT * sample)
+            self.count(round(UNIT * sample))
+
+    def count(self, x: int) -> None:
+        """Counts a sample in its unit."""
         self.n += 1
         self.total += x
         self.square += x * x
@@ -100,8 +143,9 @@ class Half:
 class TrendEvidence:
     """What the last two full halves show.
 
-    Low and high are the interval of the difference of rates or scores, or of the ratio of typical
-    latencies or costs, newer against older.
+    Low and high are the interval of the difference of rates, scores or gaps, or of the ratio of
+    typical latencies or costs, newer against older. Supported is a difference that is shown; a
+    gap's has a direction only where it is also shown to lie nearer to 0, or farther.
     """
 
     word: str
@@ -151,6 +195,8 @@ def trend_evidence(metric: Metric, older: Half, newer: Half, alpha: float) -> Tr
         low, high = rate_difference(
             (newer.total // UNIT, newer.n), (older.total // UNIT, older.n), alpha
         )
+    elif metric.is_gap:
+        return _gap_evidence(older, newer, alpha)
     else:
         low, high = _mean_difference(metric, older, newer, alpha)
     is_shown = low > 0 or high < 0
@@ -184,6 +230,34 @@ def _mean_difference(metric: Metric, older: Half, newer: Half, alpha: float) -> 
     spread = sqrt(_variance_of_mean(older) + _variance_of_mean(newer)) / unit
     z = normal_quantile(1 - alpha / 2)
     return difference - z * spread, difference + z * spread
+
+
+def _gap_evidence(older: Half, newer: Half, alpha: float) -> TrendEvidence:
+    """The difference of two gaps, and whether the newer one is shown to lie nearer to 0.
+
+    |newer| > |older| where difference and sum of the two have the same sign. So the direction takes
+    both to be shown, at α each: of a false word one of them is wrong.
+    """
+    before, after = (half.total / half.n / UNIT for half in (older, newer))
+    z = normal_quantile(1 - alpha / 2)
+    spread = z * sqrt(_gap_variance(older, z) + _gap_variance(newer, z))
+    difference, both = after - before, after + before
+    is_shown, is_sure = abs(difference) > spread, abs(both) > spread
+    direction = STABLE
+    if is_shown and is_sure:
+        direction = DECLINING if (difference > 0) == (both > 0) else IMPROVING
+    word = SUPPORTED if is_shown else UNSUPPORTED
+    return TrendEvidence(word, direction, difference - spread, difference + spread)
+
+
+def _gap_variance(half: Half, z: float) -> float:
+    """Welch's variance of a mean, beside z² imagined samples of the greatest variance, ¼.
+
+    Wilson's interval imagines them too. Without, a half in which all came true varies by nothing,
+    and whoever says .99 and then .999, rightly, has a trend in every third comparison.
+    """
+    square = (half.n * half.square - half.total**2) / (half.n * UNIT**2)
+    return (square + z * z / 4) / (half.n * (half.n + z * z))
 
 
 def _variance_of_mean(half: Half) -> float:

@@ -198,6 +198,34 @@ def settled_outcome(number, policy, **changes):
     return outcome | changes
 
 
+def compared_outcome(number, policy):
+    """One of a stream that succeeds less from its second hundred on."""
+    is_good = number % 10 < (8 if number < 100 else 3)
+    at_ms = START + number * 60_000
+    return settled_outcome(
+        number,
+        policy,
+        id=outcome_id_of(TENANT, f"q{number}", f"q{number}", "deal_progression"),
+        conversation_id=f"q{number}",
+        action_id=f"q{number}",
+        action_type="qualify",
+        outcome_type="deal_progression",
+        predicted_confidence=0.75,
+        confidence_label=None,
+        status="positive" if is_good else "negative",
+        score=float(is_good),
+        signal_source="automatic",
+        decided_by=f"i{number}",
+        created_at_ms=at_ms,
+        window_expires_at_ms=at_ms + 24 * HOUR,
+        settled_at_ms=at_ms + 24 * HOUR,
+        resolved_at_ms=at_ms + HOUR,
+        known_at_ms=BROKER_MS,
+        is_lead=True,
+        model=None,
+    )
+
+
 def decided(event_id, action="set", value=0.65, **changes):
     told = {
         "kind": "threshold", "event_id": event_id, "tenant_id": TENANT,
@@ -209,10 +237,11 @@ def decided(event_id, action="set", value=0.65, **changes):
 
 def lived_calibrator():
     """The rows of its changelog, and the calibrator: an alarm is open, a threshold was set, some
-    wait, and one source of two has forgotten a tenant.
+    wait, and one source of two has forgotten a tenant. Another stream has halves to compare.
     """
     policy, rows = parse_policy(POLICY_TOML), {}
     calibrator = Calibrator(SOURCES, policy)
+    take(calibrator, [compared_outcome(number, policy) for number in range(230)])
     outcomes = [settled_outcome(number, policy) for number in range(120)]
     for number in range(0, len(outcomes), 40):
         take(calibrator, outcomes[number : number + 40])
@@ -247,8 +276,9 @@ def override(calibrator, told):
 def after_calibrator():
     """What comes then: outcomes, of a new version some, and a decision that was taken already."""
     policy = parse_policy(POLICY_TOML)
+    of_the_other = [compared_outcome(number, policy) for number in range(9_000, 9_003)]
     return {
-        "outcomes": [settled_outcome(number, policy) for number in range(120, 140)],
+        "outcomes": [*(settled_outcome(n, policy) for n in range(120, 140)), *of_the_other],
         "overrides": [decided("o1")],
     }
 

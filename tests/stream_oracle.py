@@ -14,6 +14,7 @@ from agents_topics.calibration import (
     DelaySums,
     SegmentSums,
     StreamCalibration,
+    StreamTrend,
     ThresholdAdjustment,
 )
 from agents_topics.events import BinSums, CalibrationUpdate
@@ -26,6 +27,7 @@ from tables.miscalibration_test import Epoch, MiscalibrationTest
 from tables.recalibration import recalibration
 from tables.stream_calibration import Override
 from tables.thresholds import Seen, Threshold, ThresholdRule, decide, weak_evidence
+from tables.trends import NO_TREND_EVIDENCE, Half, Metric, trend_evidence
 from tables.verdict import has_enough, verdict
 from tests.real_data import ten_bins
 
@@ -58,6 +60,8 @@ def expected(stream, inputs, rules):
     records = [one for one in inputs if not isinstance(one, Override)]
     told = dict(sums_of(stream, records))
     told.update(decisions_of(stream, inputs, rules))
+    trends = {f"{'/'.join(map(str, stream))}/trend/{m}": t for m, t in trends_of(stream, records)}
+    told.update(trends)
     return told
 
 
@@ -165,6 +169,96 @@ def delays_of(of, records):
         counts=counts,
         sum_ms=sum(r.delay_ms for r in records),
     )
+
+
+# ---- trends ------------------------------------------------------------------------------------
+
+
+def trends_of(stream, records):
+    """Both trends as they stand after these records."""
+    for metric in (Metric.SUCCESS_RATE, Metric.CALIBRATION_GAP):
+        samples = samples_of(metric, records)
+        if samples:
+            yield metric, trend_of(stream, metric, samples)
+
+
+def samples_of(metric, records):
+    """Settle times with the samples, in millionths."""
+    return [
+        (r.settled_at_ms, 10**6 * r.y if metric == "success_rate" else r.millionths - 10**6 * r.y)
+        for r in records
+        if r.is_lead and r.y is not None
+    ]
+
+
+def trend_of(stream, metric, samples):
+    """The halves of the newest 200; and the evidence of the last full hundred and that before."""
+    newest = [x for _, x in samples[-200:]]
+    older, newer = newest[: len(newest) // 2], newest[len(newest) // 2 :]
+    previous = sum(older) / (10**6 * len(older)) if older else 0.0
+    current = sum(newer) / (10**6 * len(newer))
+    compared = [evidence_at(metric, samples[: 100 * k], k - 1) for k in halves(samples)]
+    shown = compared[-1] if compared else NO_TREND_EVIDENCE
+    return StreamTrend(
+        **stream._asdict(),
+        metric=str(metric),
+        n=len(newest),
+        previous_mean=previous,
+        current_mean=current,
+        change_percent=percent_of(metric, previous, current, bool(older)),
+        direction=direction_of(metric, previous, current, bool(older)),
+        evidence=shown.word,
+        supported_direction=shown.direction,
+        low=shown.low,
+        high=shown.high,
+        compared_count=len(compared),
+        half_size=100,
+        compared_at_ms=samples[100 * (1 + len(compared)) - 1][0] if compared else None,
+    )
+
+
+def halves(samples):
+    """After which full hundreds there is a comparison."""
+    return range(2, len(samples) // 100 + 1)
+
+
+def evidence_at(metric, samples, k):
+    """The k-th comparison: of the last hundred with the one before."""
+    older, newer = Half(), Half()
+    for half, some in ((older, samples[-200:-100]), (newer, samples[-100:])):
+        half.n, half.total = 100, sum(x for _, x in some)
+        half.square = sum(x * x for _, x in some)
+    return trend_evidence(metric, older, newer, 0.05 / (k * (k + 1)))
+
+
+def percent_of(metric, previous, current, has_older):
+    if metric == "calibration_gap":
+        return None
+    if not has_older or previous == current == 0:
+        return 0.0
+    return 100 * (current - previous) / previous if previous else None
+
+
+def direction_of(metric, previous, current, has_older):
+    if not has_older:
+        return "stable"
+    if metric == "calibration_gap":
+        nearer, limit = round(abs(previous) - abs(current), 9), 0.05
+    else:
+        nearer = (current - previous) / previous if previous else current
+        limit = 0.05 if previous else 0.0
+    return "improving" if nearer > limit else "declining" if nearer < -limit else "stable"
+
+
+def trend_changes_of(stream, records):
+    """By settle time and metric what is said: each supported comparison, and what ends one."""
+    for metric in (Metric.SUCCESS_RATE, Metric.CALIBRATION_GAP):
+        samples, before = samples_of(metric, records), "insufficient"
+        for k in halves(samples):
+            trend = trend_of(stream, metric, samples[: 100 * k])
+            if "supported" in (before, trend.evidence):
+                yield trend
+            before = trend.evidence
 
 
 # ---- decisions ---------------------------------------------------------------------------------

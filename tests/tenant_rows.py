@@ -106,6 +106,15 @@ OF_STREAMS = {
         ),
         VERSION,
     ),
+    "calibration_trends": (
+        STREAM,
+        (
+            "metric, n, previous_mean, current_mean, direction, evidence, supported_direction,"
+            " compared_count, half_size",
+            "'success_rate', 1, 0, 1, 'stable', 'insufficient', 'stable', 0, 100",
+        ),
+        VERSION,
+    ),
     "calibration_maps": (
         STREAM,
         (

@@ -7,6 +7,7 @@ from agents_topics.calibration import (
     DelaySums,
     SegmentSums,
     StreamCalibration,
+    StreamTrend,
     ThresholdAdjustment,
 )
 from agents_topics.events import BinSums, CalibrationUpdate
@@ -77,5 +78,11 @@ def every_kind(tenant_id, n=2):
         "calibration_maps": CalibrationMap(
             **of, number=1, adopted_at_ms=START_MS, n=n, form="monotone", a_millionths=-1,
             b_millionths=2_000_000, rates=[None, 0.25] + [None] * 8,
+        ),
+        "calibration_trends": StreamTrend(
+            **of, metric="calibration_gap", n=n, previous_mean=0.1, current_mean=-0.25,
+            change_percent=None, direction="declining", evidence="supported",
+            supported_direction="stable", low=-0.5, high=-0.2, compared_count=3, half_size=100,
+            compared_at_ms=START_MS + 3,
         ),
     }  # fmt: skip

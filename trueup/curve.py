@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-from agents_topics.calibration import DaySums, StreamCalibration
+from agents_topics.calibration import DaySums, StreamCalibration, StreamTrend
 from agents_topics.policy import Policy
 from sinks.postgres.calibration_readings import (
     StreamKey,
     calibration_streams,
+    calibration_trends,
     day_delays,
     followed_actions,
     followed_bounds,
@@ -101,6 +102,8 @@ class Curve:
     provisional: Provisional | None
     summed_up_to: int | None = None
     pending: list[int] | None = None
+    trends: Sequence[StreamTrend] = ()
+    """Of the whole curve alone."""
 
     @property
     def is_of_one_moment(self) -> bool:
@@ -133,10 +136,17 @@ async def read_curves(
         for one in found
         if outcome_type in (None, one.outcome_type) and source in (None, one.confidence_source)
     ]
-    return [await _curve(url, policy, one, asked) for one in kept]
+    trends = await calibration_trends(url, tenant_id, action_type) if asked.is_whole else []
+    return [await _curve(url, policy, one, asked, trends) for one in kept]
 
 
-async def _curve(url: str, policy: Policy, stands: StreamCalibration, asked: Asked) -> Curve:
+async def _curve(
+    url: str,
+    policy: Policy,
+    stands: StreamCalibration,
+    asked: Asked,
+    trends: Sequence[StreamTrend],
+) -> Curve:
     stream = stream_of(stands)
     kept, earlier = await stream_days(url, stream)
     days = [*earlier, *kept]
@@ -166,10 +176,11 @@ async def _curve(url: str, policy: Policy, stands: StreamCalibration, asked: Ask
         provisional=await _provisional(url, stream, asked, followed),
         summed_up_to=max((row.known_day for row in earlier), default=None),
         pending=None if asked.segment else _pending(followed, span),
+        trends=[trend for trend in trends if stream_of(trend) == stream],
     )
 
 
-def stream_of(told: StreamCalibration) -> Stream:
+def stream_of(told: StreamCalibration | StreamTrend) -> Stream:
     """The stream of a record."""
     return Stream(*(getattr(told, name) for name in Stream._fields))
 

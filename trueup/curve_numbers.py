@@ -31,6 +31,7 @@ from trueup.curve_words import (
 )
 from trueup.plain_terminal import in_ascii
 from trueup.plain_text import utc_s
+from trueup.trend_words import trend_figures, trends_json
 
 
 def curve_json(curve: Curve) -> dict[str, Any]:
@@ -69,6 +70,7 @@ def curve_json(curve: Curve) -> dict[str, Any]:
         "smooth_ece": curve.smooth_error,
         "evidence": _evidence(curve),
         "threshold": _threshold(curve),
+        "trends": trends_json(curve.trends),
         "bins": list(_bins(curve)),
         "unobserved": [index for index, held in enumerate(curve.bins) if not held.all.n],
         "provisional": None if curve.provisional is None else _provisional(curve.provisional),
@@ -168,7 +170,7 @@ def _provisional(found: Provisional) -> dict[str, Any]:
 
 
 def number_lines(curve: Curve, ascii_only: bool) -> list[str]:
-    """Scores, both ends, evidence, fit and a row for each bin."""
+    """Scores, both ends, evidence, fit, trends and a row for each bin."""
     told = curve_json(curve)
     lines = [
         f"Brier {_figure(told['brier'])} {_ends(told['brier_ends'])},"
@@ -181,6 +183,7 @@ def number_lines(curve: Curve, ascii_only: bool) -> list[str]:
         f" {told['alpha']:g}), calibrated where the error is at most {told['delta']:g} (delta)",
         _evidence_line(told["evidence"]),
         _threshold_line(told["threshold"]),
+        *trend_figures(curve.trends),
         f"  {'bin':8} {'n':>7} {'worth':>8} {'stated':>6} {'right':>6} {'any way':13}"
         f" {'silence too':13} {'lead':>7} {'right':>6} {'interval':13} {'perfect':13} positive"
         " negative ambiguous expired pending",

@@ -24,6 +24,7 @@ from trueup.plain_terminal import in_ascii
 from trueup.plain_text import counted, duration, shown
 from trueup.reliability_picture import WIDTH_MAX, PictureBin, picture
 from trueup.standing_words import evidence_words
+from trueup.trend_words import trend_words
 
 STATUSES = ("positive", "negative", "ambiguous", "expired")
 SURE_STANDARD_ERRORS = 2
@@ -34,13 +35,14 @@ _WORDS = {
 
 
 def curve_lines(curve: Curve, ascii_only: bool) -> list[str]:
-    """Picture, sentence, what they rest on, and what is open."""
+    """Picture, sentence, what they rest on, trends, and what is open."""
     stream, bins = curve.stream, [picture_bin_of(held, curve) for held in curve.bins]
     lines = [
         stream_words(stream),
         *picture(shown(stream.action_type), bins, ascii_only),
         *_wrapped("", f"{shown(stream.action_type)}: {verdict_sentence(curve)}"),
         *(part for line in _what_it_rests_on(curve) for part in _wrapped("  ", line)),
+        *(part for trend in curve.trends for part in _wrapped("  ", trend_words(trend))),
         *_open_lines(curve.provisional, ascii_only),
     ]
     return [in_ascii(line) for line in lines] if ascii_only else lines

@@ -12,6 +12,7 @@ from agents_topics.calibration import (
     DelaySums,
     SegmentSums,
     StreamCalibration,
+    StreamTrend,
     ThresholdAdjustment,
 )
 from agents_topics.events import BinSums
@@ -77,6 +78,11 @@ SELECT {_STREAM}, number, cause, direction, magnitude, old_threshold, new_thresh
 FROM (SELECT *, row_number() OVER (PARTITION BY {_STREAM} ORDER BY number DESC) AS newest
   FROM tenant.threshold_adjustments {_ASKED}) AS own
 WHERE newest <= $3 ORDER BY {_STREAM}, number DESC"""
+_TRENDS = f"""\
+SELECT {_STREAM}, metric, n, previous_mean, current_mean, change_percent, direction, evidence,
+  supported_direction, low, high, compared_count, half_size,
+  {ms_of("compared_at", "compared_at_ms")}
+FROM tenant.calibration_trends {_ASKED} ORDER BY {_STREAM}, metric DESC"""
 _DELAYS = f"""\
 SELECT positive, negative, counts, sum_ms FROM tenant.calibration_delays WHERE {OF_STREAM}"""
 
@@ -167,6 +173,14 @@ async def threshold_adjustments(
     """The last adjustments of each stream, the latest first."""
     answer = await run_bound(url, _ADJUSTMENTS, tenant_id, action_type, per_stream)
     return [ThresholdAdjustment(**row) for row in _named(answer.columns, answer.rows)]
+
+
+async def calibration_trends(
+    url: str, tenant_id: str | None = None, action_type: str | None = None
+) -> list[StreamTrend]:
+    """The trends of streams, each stream's success first."""
+    answer = await run_bound(url, _TRENDS, tenant_id, action_type)
+    return [StreamTrend(**row) for row in _named(answer.columns, answer.rows)]
 
 
 async def stream_days(url: str, stream: StreamKey) -> tuple[list[DaySums], list[DaySums]]:

@@ -18,6 +18,7 @@ from agents_topics.calibration import (
     DelaySums,
     SegmentSums,
     StreamCalibration,
+    StreamTrend,
     ThresholdAdjustment,
 )
 from agents_topics.events import CalibrationUpdate
@@ -25,7 +26,13 @@ from agents_topics.label_rates import LabelCounts, LabelRate
 from sinks.postgres import statements
 from sinks.postgres.row_types import STREAM_COLUMNS, Record, Row, Version
 from sinks.postgres.statements import Staged
-from sinks.postgres.stream_rows import adjustment_rows, alarm_rows, map_rows, stream_rows
+from sinks.postgres.stream_rows import (
+    adjustment_rows,
+    alarm_rows,
+    map_rows,
+    stream_rows,
+    trend_rows,
+)
 from sinks.postgres.sum_rows import (
     day_rows,
     delay_rows,
@@ -44,6 +51,7 @@ Told = (
     | CalibrationAlarm
     | ThresholdAdjustment
     | CalibrationMap
+    | StreamTrend
 )
 """What a record says."""
 
@@ -81,6 +89,7 @@ FAMILY_OF: Mapping[type, Family] = {
         statements.ADJUSTMENTS, ThresholdAdjustment, adjustment_rows, "number"
     ),
     CalibrationMap: _family(statements.MAPS, CalibrationMap, map_rows, "number"),
+    StreamTrend: _family(statements.TRENDS, StreamTrend, trend_rows, "metric"),
 }
 _OF_KIND: Mapping[bytes, Family] = {
     b"day": FAMILY_OF[DaySums],
@@ -90,6 +99,7 @@ _OF_KIND: Mapping[bytes, Family] = {
     b"alarm": FAMILY_OF[CalibrationAlarm],
     b"adjustment": FAMILY_OF[ThresholdAdjustment],
     b"map": FAMILY_OF[CalibrationMap],
+    b"trend": FAMILY_OF[StreamTrend],
 }
 # A text inside a value has its quotes escaped: only a field can look like these.
 _kind = re.compile(rb'"kind": ?"([a-z]+)"').search

@@ -190,6 +190,30 @@ class CalibrationMapModel(OfAStream, Versioned, TenantBase):
     rates: Mapped[list[float | None]] = mapped_column(ARRAY(Float))
 
 
+class CalibrationTrendModel(OfAStream, Versioned, TenantBase):
+    """Is a stream getting better or worse: its success, and the gap to what it states.
+
+    `evidence` and what follows are of the last comparison of full halves, at `compared_at`; `low`
+    and `high` are null before the first. A gap has no `change_percent`, nor has a change from 0.
+    """
+
+    __tablename__ = "calibration_trends"
+
+    metric: Mapped[str] = mapped_column(String(20), primary_key=True)
+    n: Mapped[int] = mapped_column(BigInteger)
+    previous_mean: Mapped[float]
+    current_mean: Mapped[float]
+    change_percent: Mapped[float | None]
+    direction: Mapped[str] = mapped_column(String(20))
+    evidence: Mapped[str] = mapped_column(String(20))
+    supported_direction: Mapped[str] = mapped_column(String(20))
+    low: Mapped[float | None]
+    high: Mapped[float | None]
+    compared_count: Mapped[int] = mapped_column(BigInteger)
+    half_size: Mapped[int] = mapped_column(BigInteger)
+    compared_at: Mapped[datetime | None] = mapped_column(TIME)
+
+
 class CalibrationForecastModel(OfAStream, Versioned, TenantBase):
     """How many of the silent open actions of the end of a day were to come true, and how many came.
 

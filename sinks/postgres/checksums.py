@@ -19,6 +19,7 @@ from sinks.postgres.statements import (
     SEGMENTS,
     STREAM_BINS,
     STREAMS,
+    TRENDS,
     Staged,
 )
 
@@ -49,6 +50,7 @@ class Checksums:
     alarms: Checksum
     adjustments: Checksum
     maps: Checksum
+    trends: Checksum
     forecasts: Checksum
 
 
@@ -89,6 +91,7 @@ _OF_STREAMS = {
     "alarms": _of(ALARMS),
     "adjustments": _of(ADJUSTMENTS),
     "maps": _of(MAPS),
+    "trends": _of(TRENDS),
     # Until then a label may overrule a signal that had been heard.
     "forecasts": _of(FORECASTS, "came IS NOT NULL"),
 }

@@ -5,7 +5,7 @@ a lineage above every other, which the publisher's records cannot replace; what 
 admitted is gone; what either holds open stays as live has it. The same difference is added to
 what of streams is sums and kept beside it, because the calibrator goes on counting what it counts;
 days that are no longer kept stay added up.
-Tests, alarms, maps and thresholds stay what was decided, seen and followed at the time.
+Tests, alarms, maps, thresholds and trends stay what was decided, seen and followed at the time.
 """
 
 import json

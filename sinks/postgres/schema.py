@@ -34,6 +34,7 @@ from sinks.postgres.calibration_schema import (
     CalibrationSegmentCorrectionModel,
     CalibrationSegmentModel,
     CalibrationStreamModel,
+    CalibrationTrendModel,
     ThresholdAdjustmentModel,
 )
 from sinks.postgres.tenant_base import (
@@ -66,6 +67,7 @@ __all__ = [
     "CalibrationSegmentModel",
     "CalibrationStreamBinModel",
     "CalibrationStreamModel",
+    "CalibrationTrendModel",
     "ConversationStateModel",
     "FeedbackEntryModel",
     "OutcomeRecordModel",

@@ -18,6 +18,8 @@ from sinks.postgres.stream_rows import (
     MAP_COLUMNS,
     NUMBERED_KEYS,
     STREAM_STATE_COLUMNS,
+    TREND_COLUMNS,
+    TREND_KEYS,
 )
 from sinks.postgres.sum_rows import (
     DAY_COLUMNS,
@@ -200,6 +202,7 @@ STREAMS = _staged("calibration_streams", STREAM_STATE_COLUMNS, STREAM_COLUMNS)
 ALARMS = _staged("calibration_alarms", ALARM_COLUMNS, NUMBERED_KEYS)
 ADJUSTMENTS = _staged("threshold_adjustments", ADJUSTMENT_COLUMNS, NUMBERED_KEYS)
 MAPS = _staged("calibration_maps", MAP_COLUMNS, NUMBERED_KEYS)
+TRENDS = _staged("calibration_trends", TREND_COLUMNS, TREND_KEYS)
 FORECASTS = _staged(
     "calibration_forecasts", FORECAST_COLUMNS, FORECAST_KEYS, (_NEWER, "held.came IS NULL")
 )
@@ -214,6 +217,7 @@ CALIBRATION = (
     ALARMS,
     ADJUSTMENTS,
     MAPS,
+    TRENDS,
 )
 """What `calibration-updates` is written to."""
 OF_STREAMS = (*CALIBRATION, FORECASTS)

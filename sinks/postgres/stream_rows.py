@@ -1,4 +1,4 @@
-"""What `calibration-updates` decides as rows: where streams stand, alarms, thresholds, maps.
+"""What `calibration-updates` decides as rows: where streams stand, decisions, maps, trends.
 
 What comes in nano-nats and millionths is stored as exact decimals of nats and of 1.
 """
@@ -9,6 +9,7 @@ from agents_topics.calibration import (
     CalibrationAlarm,
     CalibrationMap,
     StreamCalibration,
+    StreamTrend,
     ThresholdAdjustment,
 )
 from sinks.postgres.row_types import STREAM_COLUMNS, VERSION_COLUMNS, Row, Version
@@ -33,6 +34,12 @@ ADJUSTMENT_COLUMNS = (
 )  # fmt: skip
 MAP_COLUMNS = (
     *NUMBERED_KEYS, "adopted_at", "n", "form", "map_a", "map_b", "rates", *VERSION_COLUMNS,
+)  # fmt: skip
+TREND_KEYS = (*STREAM_COLUMNS, "metric")
+TREND_COLUMNS = (
+    *TREND_KEYS, "n", "previous_mean", "current_mean", "change_percent", "direction", "evidence",
+    "supported_direction", "low", "high", "compared_count", "half_size", "compared_at",
+    *VERSION_COLUMNS,
 )  # fmt: skip
 FORECAST_KEYS = (*STREAM_COLUMNS, "as_of_day")
 FORECAST_COLUMNS = (
@@ -132,6 +139,29 @@ def map_rows(found: CalibrationMap, version: Version) -> tuple[Row]:
             _ones(found.a_millionths),
             _ones(found.b_millionths),
             found.rates,
+            *version,
+        ),
+    )
+
+
+def trend_rows(trend: StreamTrend, version: Version) -> tuple[Row]:
+    """The row of `calibration_trends`."""
+    return (
+        (
+            *stream_of(trend),
+            trend.metric,
+            trend.n,
+            trend.previous_mean,
+            trend.current_mean,
+            trend.change_percent,
+            trend.direction,
+            trend.evidence,
+            trend.supported_direction,
+            trend.low,
+            trend.high,
+            trend.compared_count,
+            trend.half_size,
+            trend.compared_at_ms,
             *version,
         ),
     )

@@ -27,6 +27,7 @@ TENANTS_MAX = 20
 UNIT = 1_000_000
 NANO = 10**9
 RESULTS = ("admitted", "ignored", "duplicate", "late", "dead")
+SUPPORTED_DIRECTIONS = ("improving", "declining")
 NOT_COUNTED = {f"{topic.name}/{result}": 0 for topic in RESOLVER.reads for result in RESULTS}
 
 Snapshot = Mapping[str, Any]
@@ -243,5 +244,14 @@ def _streams(calibrators: list[Snapshot]) -> Iterator[Metric]:
         (
             (list(at), sum(r["threshold"] for r in rows) / UNIT / len(rows))
             for at, rows in held.items()
+        ),
+    )
+    yield _family(
+        metrics.SUPPORTED_TRENDS,
+        (
+            ([*at, metric, direction], sum(r["trends"][metric] == direction for r in rows))
+            for at, rows in held.items()
+            for metric in rows[0]["trends"]
+            for direction in SUPPORTED_DIRECTIONS
         ),
     )

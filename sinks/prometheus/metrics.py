@@ -121,6 +121,12 @@ THRESHOLD = Metric(
     ("partition", "action_type"),
     "gauge",
 )
+SUPPORTED_TRENDS = Metric(
+    "trueup_supported_trends",
+    "How many streams of all tenants were shown to get better, or worse, by their last comparison.",
+    ("partition", "action_type", "metric", "direction"),
+    "gauge",
+)
 BIN_RECORDS = Metric(
     "trueup_calibration_bin_records",
     "Calibrating records of a bin.",

@@ -12,8 +12,8 @@ PACKAGES = ("agents_topics", "tables", "streams", "sinks", "trueup")
 SOURCE = Path(__file__).parents[2]
 NEXT = FORMAT + 1
 CHANGES = (
-    (f"FORMAT = {FORMAT}\n", f"FORMAT = {NEXT}\n"),
-    ("if progress.format != FORMAT:", f"if progress.format not in ({FORMAT}, FORMAT):"),
+    (f"\nFORMAT = {FORMAT}\n", f"\nFORMAT = {NEXT}\n"),
+    ("    format: int = FORMAT_FIRST\n", "    format: int = FORMAT\n"),
 )
 
 

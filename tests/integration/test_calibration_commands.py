@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from sinks.postgres.calibration_readings import (
     calibration_alarms,
     calibration_streams,
+    calibration_trends,
     day_delays,
     followed_actions,
     residual_cells,
@@ -102,6 +103,7 @@ async def test_every_record_of_a_stream_is_read_as_it_was_told(world):
             return sorted(records, key=lambda one: -one.number)
 
         assert own(await calibration_streams(*of)) == told["stream"]
+        assert own(await calibration_trends(*of)) == told["trend"]
         alarms = own(await calibration_alarms(*of, with_closed=True))
         assert alarms == latest_first(told.get("alarm", []))
         adjusted = own(await threshold_adjustments(*of, per_stream=99))
@@ -214,6 +216,18 @@ def test_the_curve_has_the_figures_of_its_outcomes(world):
         assert told["interval"][0] < told["lead_actual"] < told["interval"][1]
         assert told["actual_ends"][0] <= told["actual"] <= told["actual_ends"][1]
         assert told["band"] is None
+
+
+def test_the_curve_has_the_trends_of_its_stream(world):
+    success, gap = world.told[stream_of(world.sure[0])]["trend"]
+    told = world.curve()["trends"]
+
+    assert told["success_rate"]["previous_mean"] == success.previous_mean
+    assert told["calibration_gap"]["current_mean"] == gap.current_mean
+    assert told["success_rate"]["compared_count"] == success.compared_count > 2
+    said = " ".join(world.say("curve", world.tenant, TYPE, "--source", "judge").split())
+    assert f"success: {100 * success.current_mean:.0f} % of the last 100, " in said
+    assert world.curve("--days", "10")["trends"] == {}
 
 
 def test_the_last_days_are_those_of_actions_that_have_settled(world):

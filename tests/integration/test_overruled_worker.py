@@ -21,8 +21,13 @@ from agents_topics.topics import (
     DAY_MS,
     HOUR_MS,
     THRESHOLD_ADJUSTMENTS,
+    TREND_CHANGES,
 )
-from sinks.postgres.calibration_readings import calibration_streams, threshold_adjustments
+from sinks.postgres.calibration_readings import (
+    calibration_streams,
+    calibration_trends,
+    threshold_adjustments,
+)
 from trueup.demo_workload import START_MS, Record
 from trueup.emit import send_clock, send_records
 from trueup.topic_reader import TopicReader
@@ -44,15 +49,23 @@ def record(topic, conversation, at_ms, **fields):
     return Record(topic.name, key, json.dumps(body).encode(), at_ms)
 
 
-def a_day(day):
-    """Actions of both types, every second one answered."""
+def every_second(number):
+    return bool(number % 2)
+
+
+def none(number):
+    return False
+
+
+def a_day(day, is_answered=every_second):
+    """Actions of both types, and the replies to some of them."""
     for number in range(A_DAY):
         at_ms = START_MS + day * DAY_MS + number * 1000
         for action_type in (EMAIL, CHAT):
             conversation = f"{action_type}-{day}-{number}"
             said = {"action_type": action_type, "predicted_confidence": 0.9}
             yield record(AGENT_ACTIONS, conversation, at_ms, **said)
-            if number % 2:
+            if is_answered(number):
                 yield record(
                     AGENT_INTERACTIONS, conversation, at_ms + HOUR_MS, kind="reply_received"
                 )
@@ -80,10 +93,10 @@ def wait_until(stack, is_reached):
     return found
 
 
-def act(stack, day):
+def act(stack, day, is_answered=every_second):
     """A day's actions have settled and are judged; returns what is known then."""
     connection = connection_of(stack.settings)
-    asyncio.run(send_records(connection, a_day(day)))
+    asyncio.run(send_records(connection, a_day(day, is_answered)))
     asyncio.run(send_clock(connection, to_timestamp(promised_after(day) + HOUR_MS), 1))
     n = A_DAY * (1 + day // 2)
     return wait_until(stack, lambda found: [one.n for one in found[0].values()] == [n, n])
@@ -103,16 +116,37 @@ def decide(stack, *words, because):
     return wait_until(stack, lambda found: len(found[1][EMAIL]) > count)
 
 
-def followed(stack):
-    """What agents that follow the topic see last of each stream."""
+def last_of(stack, topic):
+    """What readers of a compacted topic see last of each key."""
 
     async def read():
         async with TopicReader(connection_of(stack.settings)) as reader:
-            spans = await reader.spans(THRESHOLD_ADJUSTMENTS.name)
-            records = reader.records(THRESHOLD_ADJUSTMENTS.name, spans)
+            records = reader.records(topic.name, await reader.spans(topic.name))
             return {record.key: json.loads(record.value) async for record in records}
 
-    return {told["action_type"]: told for told in asyncio.run(read()).values()}
+    return asyncio.run(read())
+
+
+def followed(stack):
+    """What agents that follow the topic see last of each stream."""
+    last = last_of(stack, THRESHOLD_ADJUSTMENTS)
+    return {told["action_type"]: told for told in last.values()}
+
+
+def check_trends(stack):
+    """Of a day on which nothing came true every reader knows; and the comparisons of before, some
+    of them by another process, are counted.
+    """
+    last = last_of(stack, TREND_CHANGES)
+    trends = asyncio.run(calibration_trends(stack.settings["DATABASE_URL"]))
+    assert len(last) == len(trends) == 4
+    for trend in trends:
+        stream = f"{TENANT}/{trend.action_type}/email_engagement/{DAY_MS}/unknown"
+        shown = last[f"{stream}/{trend.metric}".encode()]
+        assert shown == asdict(trend)
+        assert (shown["compared_count"], shown["supported_direction"]) == (5, "declining")
+    said = " ".join(stack.trueup("curve", TENANT, EMAIL).split())
+    assert "success: 0 % of the last 100, 40 % of the 100 before: declining, and the" in said
 
 
 def told_of(adjustment):
@@ -163,4 +197,7 @@ def test_a_persons_threshold_holds_through_evidence_and_restarts_until_it_is_rel
     assert not streams[EMAIL].is_threshold_held
     assert streams[EMAIL].threshold_millionths > moved[1] * 1e6
     assert followed(stack) == {name: asdict(own[-1]) for name, own in told.items()}
+
+    act(stack, day=8, is_answered=none)
+    check_trends(stack)
     assert "exact" in stack.trueup("audit")

@@ -287,6 +287,7 @@ OF_STREAM = f"{KEY} AND outcome_type = 'o' AND window_ms = 1 AND confidence_sour
         ("calibration_days", f"{OF_STREAM} AND known_day <= '2026-01-01'", "calibration_days_pkey"),
         ("calibration_segments", OF_STREAM, "calibration_segments_pkey"),
         ("calibration_delays", OF_STREAM, "calibration_delays_pkey"),
+        ("calibration_trends", OF_STREAM, "calibration_trends_pkey"),
     ],
 )
 async def test_questions_of_streams_are_answered_from_an_index(

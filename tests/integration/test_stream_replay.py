@@ -312,7 +312,7 @@ async def decisions_of(url, tenant):
     told = "SELECT of::text FROM tenant.{} AS of WHERE tenant_id = $1 ORDER BY 1"
     return [
         (await run_bound(url, told.format(table), tenant)).rows
-        for table in (*tables, "calibration_maps")
+        for table in (*tables, "calibration_maps", "calibration_trends")
     ]
 
 

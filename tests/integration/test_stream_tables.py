@@ -109,6 +109,10 @@ async def test_every_value_of_a_decision_reaches_its_column(url, written):
     assert await own("calibration_maps") == (
         1, AT, 2, "monotone", -ONES, 2, [None, 0.25] + [None] * 8,
     )  # fmt: skip
+    assert await own("calibration_trends") == (
+        "calibration_gap", 2, 0.1, -0.25, None, "declining", "supported", "stable", -0.5, -0.2, 3,
+        100, AT + 3 * MS,
+    )  # fmt: skip
 
 
 async def counts(url, tenant):
@@ -128,6 +132,7 @@ DECISIONS = {
     "calibration_alarms",
     "threshold_adjustments",
     "calibration_maps",
+    "calibration_trends",
 }
 
 

@@ -8,7 +8,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from agents_topics.connection import Connection
-from agents_topics.topics import TOPICS
+from agents_topics.topics import TOPICS, TREND_CHANGES
 from streams.topic_admin import check_topics, create_topics
 
 DAY_MS = 86_400_000
@@ -45,6 +45,18 @@ async def checked(connection, is_problem):
 
 async def test_topics_as_they_are_created_have_no_problem(connection):
     assert await check_topics(connection, 1, 700 * DAY_MS) == []
+
+
+async def test_an_installation_that_is_older_than_a_topic_is_told_to_make_it(kafka_bootstrap):
+    made = Connection(bootstrap=kafka_bootstrap, prefix=f"s{uuid.uuid4().hex[:8]}-")
+    await create_topics(made, 1, topics=[topic for topic in TOPICS if topic is not TREND_CHANGES])
+
+    (problem,) = await checked(made, is_problem=True)
+
+    assert problem.topic == made.topic("trend-changes")
+    assert problem.reason == "is missing: `trueup topics create` makes it"
+    await create_topics(made, 1)
+    assert await checked(made, is_problem=False) == []
 
 
 @pytest.mark.parametrize(

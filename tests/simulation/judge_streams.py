@@ -14,17 +14,23 @@ from tables.stream import Stream
 from tables.stream_calibration import rule_of
 from tables.stream_sums import Settled
 from tests.simulation.workload import PARTITIONS
-from tests.stream_oracle import expected
+from tests.stream_oracle import expected, grouped, trend_changes_of
 
 
 def stream_problems(world):
     """Records of a stream that are missing, too many, or not as the oracle has them."""
-    told = _told(world)
+    told, changed = _told(world), _trend_changes(world)
     due = {}
     for stream, outcomes in _settled(world).items():
         inputs = [_input_of(one) for one in sorted(outcomes, key=_order)]
         rules = {v.digest: rule_of(v, stream) for v in world.policy.versions}
         due |= expected(stream, inputs, rules)
+        for metric, wanted in grouped(trend_changes_of(stream, inputs), lambda t: t.metric).items():
+            said = changed.pop((stream, metric), [])
+            if said != json.loads(msgspec.json.encode(wanted)):
+                yield f"trends of {stream}, {metric}: said {said}, expected {wanted}"
+    if changed:
+        yield f"trends that were said and did not change: {changed}"
     for key in sorted(told.keys() | due.keys()):
         wanted = json.loads(msgspec.json.encode(due.get(key)))
         if told.get(key) != wanted:
@@ -36,6 +42,13 @@ def _told(world):
     logs = [world.kafka.log("calibration-updates", p) for p in range(PARTITIONS)]
     last = {record.key.decode(): json.loads(record.value) for log in logs for record in _read(log)}
     return {key: one for key, one in last.items() if "confidence_label" not in one}
+
+
+def _trend_changes(world):
+    """By stream and metric every trend that was said to have changed, in order."""
+    logs = [world.kafka.log("trend-changes", p) for p in range(PARTITIONS)]
+    said = [json.loads(record.value) for log in logs for record in _read(log)]
+    return grouped(said, lambda one: (Stream(*map(one.get, Stream._fields)), one["metric"]))
 
 
 def _read(log):

@@ -82,6 +82,7 @@ def test_a_rule_asks_for_metrics_labels_and_values_that_a_worker_shows(name):
     delays = {"send_email": {"bounds_s": (1,), "counts": [1, 2], "sum_ms": 4}}
     told = snapshot(counts={"settled/positive": 1}, delays=delays)
     stream = {"action_type": "qualify", "log_evidence_nanos": 0, "is_alarm": 1, "threshold": 1}
+    stream["trends"] = {"success_rate": "stable"}
     told["tasks"][1]["streams"] = [stream]
     found = samples(render(told))
     labels = {metric: {key for at in rows for key, _ in at} for metric, rows in found.items()}

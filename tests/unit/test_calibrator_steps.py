@@ -57,7 +57,7 @@ def test_a_promise_that_releases_much_is_kept_in_bounded_steps_across_a_restart(
         calibrator = restored
 
     assert entered == [STEP, 2 * STEP, COUNT]
-    assert sorted(key[:2] for key in rows) == [b"b/", b"d/", b"l/", b"t/"]
+    assert sorted(key[:2] for key in rows) == [b"b/", b"d/", b"l/", b"n/", b"t/"]
 
 
 def test_a_stream_with_few_outcomes_does_not_wait_for_one_with_very_many():
@@ -320,3 +320,59 @@ def test_what_agents_follow_is_told_by_stream():
     assert msgspec.json.decode(out.value)["new_threshold"] == 0.65
     assert key.encode() + b"/adjustment/1" in [o.key for o in outs["calibration-updates"]]
     assert outs["calibration-maps"] == []
+
+
+def falling(number, tenant_id=TENANT):
+    """One of a stream that succeeds less from its second hundred on."""
+    at_ms, is_good = HOUR_MS * number, number % 10 < (9 if number < 100 else 3)
+    one = outcome(
+        tenant_id=tenant_id,
+        id=f"{number}",
+        created_at_ms=at_ms,
+        window_expires_at_ms=at_ms + 24 * HOUR_MS,
+        settled_at_ms=at_ms + 24 * HOUR_MS,
+        predicted_confidence=0.9,
+    )
+    return replace(settled(one), status="positive" if is_good else "negative", is_lead=True)
+
+
+@pytest.mark.parametrize("piece", [7, 100, 301, None])
+def test_a_trend_that_is_shown_is_said_at_its_comparison_wherever_steps_are_cut(piece):
+    calibrator = Calibrator(1, load_policy(None))
+    for number in range(301):
+        calibrator.on_settled(falling(number))
+    calibrator.on_promise(Promise(source=0, until_ms=2**60))
+    said, now = [], {}
+    while calibrator.is_entering:
+        calibrator.enter(piece)
+        outs = outs_of(calibrator.finish())
+        said += outs["trend-changes"]
+        now.update((out.key, out.value) for out in outs["calibration-updates"])
+
+    stream = f"{TENANT}/send_email/email_engagement/86400000/self_report"
+    told = [(out.key.decode(), msgspec.json.decode(out.value)) for out in said]
+    assert [(key, one["compared_count"], one["supported_direction"]) for key, one in told] == [
+        (f"{stream}/success_rate", 1, "declining"),
+        (f"{stream}/calibration_gap", 1, "declining"),
+        (f"{stream}/success_rate", 2, "stable"),
+        (f"{stream}/calibration_gap", 2, "stable"),
+    ]
+    first = told[0][1]
+    assert (first["previous_mean"], first["current_mean"], first["n"]) == (0.9, 0.3, 200)
+    assert first["compared_at_ms"] == HOUR_MS * (199 + 24)
+    latest = msgspec.json.decode(now[f"{stream}/trend/success_rate".encode()])
+    assert (latest["kind"], latest["n"], latest["compared_count"]) == ("trend", 200, 2)
+
+
+def test_of_a_forgotten_tenant_no_trend_is_left():
+    calibrator = Calibrator(1, load_policy(None))
+    told_by(calibrator, [[*map(falling, range(201)), Promise(source=0, until_ms=2**60)]])
+
+    calibrator.on_forgotten(TENANT, "f1", 0)
+    step = calibrator.finish()
+
+    stream = f"{TENANT}/send_email/email_engagement/86400000/self_report"
+    assert step.changes[f"n/{stream}".encode()] is None
+    assert {(out.key, out.value) for out in outs_of(step)["trend-changes"]} == {
+        (f"{stream}/{metric}".encode(), None) for metric in ("success_rate", "calibration_gap")
+    }

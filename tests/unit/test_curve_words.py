@@ -5,7 +5,12 @@ from math import log
 
 import pytest
 
-from agents_topics.calibration import CalibrationAlarm, StreamCalibration, ThresholdAdjustment
+from agents_topics.calibration import (
+    CalibrationAlarm,
+    StreamCalibration,
+    StreamTrend,
+    ThresholdAdjustment,
+)
 from tables.calibration_bins import Sums
 from tables.day_curve import DAY_MS, DayBin, Span
 from tables.delay_curve import BUCKET_COUNT, DelayCurve
@@ -182,6 +187,95 @@ def test_the_lines_say_how_often_one_may_look_and_both_ends_of_what_says_nothing
         "\n".join(once)
     )
     assert "  outside what a perfect agent would show: 80–90 %" in once
+
+
+def trend_of(metric="success_rate", **changes):
+    told = StreamTrend(
+        **STREAM, metric=metric, n=200, previous_mean=0.71, current_mean=0.58,
+        change_percent=-18.3, direction="declining", evidence="supported",
+        supported_direction="declining", low=-0.25, high=-0.02, compared_count=3, half_size=100,
+        compared_at_ms=DAY * DAY_MS,
+    )  # fmt: skip
+    return replace(told, **changes)
+
+
+@pytest.mark.parametrize(
+    ("trend", "says"),
+    [
+        (
+            trend_of(),
+            "success: 58 % of the last 100, 71 % of the 100 before: declining, and the evidence"
+            " supports it (-0.25 to -0.02)",
+        ),
+        (
+            trend_of(evidence="unsupported", supported_direction="stable", high=0.03),
+            "success: 58 % of the last 100, 71 % of the 100 before: no change is shown"
+            " (-0.25 to +0.03)",
+        ),
+        (
+            trend_of(direction="stable", n=200, current_mean=0.7),
+            "success: 70 % of the last 100, 71 % of the 100 before: stable now; declining at the"
+            " last comparison, which supports it (-0.25 to -0.02)",
+        ),
+        (
+            trend_of(n=101, evidence="insufficient", low=None, high=None),
+            "success: 58 % of the last 51, 71 % of the 50 before: no change can be shown before"
+            " 200 lead records",
+        ),
+        (
+            trend_of(n=1, evidence="insufficient", low=None, high=None, current_mean=1.0),
+            "success: 100 % of the last 1: no change can be shown before 200 lead records",
+        ),
+        (
+            trend_of("calibration_gap", previous_mean=-0.02, current_mean=0.2, low=0.05, high=0.39),
+            "calibration: over-confident by 0.20 over the last 100, under-confident by 0.02 over"
+            " the 100 before: declining, and the evidence supports it (+0.05 to +0.39)",
+        ),
+        (
+            trend_of(
+                "calibration_gap", previous_mean=0.12, current_mean=0.2, evidence="unsupported"
+            ),
+            "calibration: over-confident by 0.20 over the last 100, by 0.12 over the 100 before:"
+            " no change is shown (-0.25 to -0.02)",
+        ),
+        (
+            trend_of(
+                "calibration_gap", previous_mean=0.13, current_mean=-0.13, low=-0.4, high=-0.1,
+                direction="stable", supported_direction="stable",
+            ),
+            "calibration: under-confident by 0.13 over the last 100, over-confident by 0.13 over"
+            " the 100 before: it has changed, but is not shown to be nearer to right or farther"
+            " (-0.40 to -0.10)",
+        ),
+    ],
+)  # fmt: skip
+def test_a_trend_is_a_sentence_about_both_halves_and_what_is_shown(trend, says):
+    curve = replace(curve_of(SURE), trends=[trend])
+
+    assert says in unwrapped(curve_lines(curve, ascii_only=False))
+
+
+def test_trends_have_their_figures_among_the_numbers():
+    gap = trend_of("calibration_gap", change_percent=None, evidence="unsupported")
+    few = trend_of(low=None, high=None, compared_at_ms=None, evidence="insufficient", n=150)
+    curve = replace(curve_of(SURE), trends=[trend_of(), gap])
+
+    told, lines = curve_json(curve)["trends"], number_lines(curve, ascii_only=False)
+
+    assert list(told) == ["success_rate", "calibration_gap"]
+    assert (told["success_rate"]["low"], told["success_rate"]["supported_direction"]) == (
+        -0.25,
+        "declining",
+    )
+    assert told["success_rate"]["compared_at"] == "2026-01-05 00:00:00 UTC"
+    assert (
+        "success_rate 0.7100 → 0.5800 (-18.3 %) of 200 samples, declining; comparison 3 of 100"
+        " with 100, at 2026-01-05 00:00:00 UTC: declining, -0.2500 to -0.0200"
+    ) in lines
+    assert [line for line in lines if "gap" in line and "unsupported, -0.2500" in line]
+    assert "of 150 samples, declining; not compared yet" in "".join(
+        number_lines(replace(curve, trends=[few]), ascii_only=False)
+    )
 
 
 def test_a_terminal_of_ascii_gets_ascii():

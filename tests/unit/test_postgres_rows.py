@@ -30,6 +30,7 @@ from sinks.postgres.schema import (
     CalibrationSegmentModel,
     CalibrationStreamBinModel,
     CalibrationStreamModel,
+    CalibrationTrendModel,
     OutcomeRecordModel,
     SinkOffsetModel,
     TenantBase,
@@ -50,6 +51,7 @@ WRITTEN = (
     (statements.ALARMS, CalibrationAlarmModel),
     (statements.ADJUSTMENTS, ThresholdAdjustmentModel),
     (statements.MAPS, CalibrationMapModel),
+    (statements.TRENDS, CalibrationTrendModel),
 )
 CORRECTED = {
     "calibration_corrections": CalibrationCorrectionModel,

@@ -183,11 +183,17 @@ def test_tenants_beyond_the_cap_are_summed_under_other():
 
 def test_streams_are_told_by_action_type_over_all_tenants():
     streams = [
-        {"action_type": name, "log_evidence_nanos": e, "is_alarm": e > 3e9, "threshold": t}
-        for name, e, t in (
-            ("send_email", 4_000_000_000, 800_000),
-            ("send_email", -1_000_000_000, 700_000),
-            ("qualify", 0, 650_000),
+        {
+            "action_type": name,
+            "log_evidence_nanos": e,
+            "is_alarm": e > 3e9,
+            "threshold": t,
+            "trends": {"success_rate": success, "calibration_gap": gap},
+        }
+        for name, e, t, success, gap in (
+            ("send_email", 4_000_000_000, 800_000, "declining", "improving"),
+            ("send_email", -1_000_000_000, 700_000, "declining", "stable"),
+            ("qualify", 0, 650_000, "stable", "stable"),
         )
     ]
     told = snapshot()
@@ -197,6 +203,15 @@ def test_streams_are_told_by_action_type_over_all_tenants():
     assert by_type(found, "trueup_calibration_log_evidence") == {"send_email": 4, "qualify": 0}
     assert by_type(found, "trueup_calibration_alarm") == {"send_email": 1, "qualify": 0}
     assert by_type(found, "trueup_threshold") == {"send_email": 0.75, "qualify": 0.65}
+    trends = {
+        tuple(dict(labels)[name] for name in ("action_type", "metric", "direction")): count
+        for labels, count in found["trueup_supported_trends"].items()
+    }
+    assert {at: count for at, count in trends.items() if count} == {
+        ("send_email", "success_rate", "declining"): 2,
+        ("send_email", "calibration_gap", "improving"): 1,
+    }
+    assert len(trends) == 2 * 2 * 2
 
 
 def test_the_dashboard_asks_for_metrics_that_exist():
