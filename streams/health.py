@@ -1,29 +1,44 @@
 """Health and readiness on the worker's web server, and the snapshot that metrics are read from.
 
-`/healthz` is 200 while the process can work, 503 once a task failed or refused; `/readyz` is 200
-only when partitions are assigned and every task has restored; `/status` says all of it as JSON.
+`/healthz` says `ok`, `degraded` or `failed`, and why: it is 200 while the process can work, 503
+once a task failed or refused. A degraded worker mends itself; a restart would not help. `/readyz`
+is 200 only when partitions are assigned and every task has restored; `/status` says all of it.
 """
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Literal
 
 from aiohttp import web
 
+from agents_topics.events import to_timestamp
+from agents_topics.roster import PUBLISHER
 from streams.calibrate import CalibratorWork
 from streams.checks import setup_learning_scheduler
 from streams.resolve_outcomes import ResolverWork
+from streams.task import Task
 from streams.tasks import Tasks
 from tables.label_delay import BOUNDS_S
 from tables.stream_calibration import StreamFold
 from tables.stream_test import StreamTest
 from tables.stream_threshold import StreamThreshold
 
+SINK_BEHIND_MS_MAX = 20_000
+"""Twice as long as a transaction of the other tasks may hold the publisher's input back."""
+
+BROKEN = ("failed", "refused")
+
+Health = Literal["ok", "degraded", "failed"]
+
 
 def status_of(tasks: Tasks) -> dict[str, Any]:
-    """Every task's state in plain values."""
+    """Every task's state in plain values, and what they come to."""
+    health, problems = health_of(tasks, _now_ms())
     return {
         "ready": tasks.is_ready,
+        "health": health,
+        "problems": problems,
         "partitions": tasks.tools.partition_count,
         "transactions": dict(tasks.tools.transactions),
         "restores": [
@@ -49,6 +64,32 @@ def status_of(tasks: Tasks) -> dict[str, Any]:
             for task in tasks
         ],
     }
+
+
+def health_of(tasks: Iterable[Task], now_ms: int) -> tuple[Health, dict[str, str]]:
+    """What the tasks' states come to, and of each that is not well the reason in words, by name."""
+    held = list(tasks)
+    problems = {task.name: words for task in held if (words := _words(task, now_ms))}
+    if any(task.state in BROKEN for task in held):
+        return "failed", problems
+    return "degraded" if problems else "ok", problems
+
+
+def _words(task: Task, now_ms: int) -> str | None:
+    """Why a task is not well; None where it is, or only restores."""
+    if task.state in BROKEN:
+        return task.problem
+    behind_ms = max(now_ms - task.applied_until_ms, 0)
+    is_sink = task.row.name == PUBLISHER.name
+    if task.problem is None and not (is_sink and behind_ms > SINK_BEHIND_MS_MAX):
+        return None
+    since = to_timestamp(task.applied_until_ms // 1000 * 1000).replace(".000Z", "Z")
+    behind = f"{'the sink is ' if is_sink else ''}{behind_ms // 1000} s behind, since {since}"
+    return f"{task.problem}; {behind}" if task.problem else behind
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 def _state_of(work: object) -> dict[str, Any]:
@@ -142,9 +183,9 @@ class HealthServer:
             await self._runner.cleanup()
 
     async def _healthz(self, _: web.Request) -> web.Response:
-        broken = [t for t in self._tasks if t.state in ("failed", "refused")]
-        body = {t.name: t.problem for t in broken}
-        return web.json_response(body, status=503 if broken else 200)
+        health, problems = health_of(self._tasks, _now_ms())
+        body = {"status": health, "problems": problems}
+        return web.json_response(body, status=503 if health == "failed" else 200)
 
     async def _readyz(self, _: web.Request) -> web.Response:
         states = {task.name: task.state for task in self._tasks}

@@ -5,6 +5,7 @@ there, and every record of the inputs says what it is a copy of.
 """
 
 from collections.abc import Iterable
+from typing import Literal
 
 from aiokafka import ConsumerRecord
 
@@ -53,18 +54,22 @@ async def refuse_half_copy(connection: Connection) -> None:
         )
 
 
-async def is_cut_short(reader: TopicReader, found: set[str], holds: set[str]) -> bool:
-    """Whether topics are of a copy that was cut short: the one that is made last is not there, no
-    worker has written, and every record of the inputs is a copy. Nothing is lost with them.
+Copied = Literal["half", "whole"]
+
+
+async def copied_so_far(reader: TopicReader, found: set[str], holds: set[str]) -> Copied | None:
+    """What topics are of a copy on which no worker has begun: half of one, where the topic that is
+    made last is not there, or a whole one; None where somebody else may have written. Nothing is
+    lost with half a copy.
     """
-    if RESOLVER_CHANGELOG.name in found or holds - _COPIED - _SENT:
-        return False
+    if holds - _COPIED - _SENT:
+        return None
     for topic in holds & _COPIED:
         async for record in reader.records(topic, await reader.spans(topic)):
             is_copy = any(name == COPIED_FROM for name, _ in record.headers)
             if not is_copy and size_of(record) <= SIZE_MAX:
-                return False
-    return True
+                return None
+    return "whole" if RESOLVER_CHANGELOG.name in found else "half"
 
 
 async def holding(reader: TopicReader, topics: Iterable[str]) -> set[str]:

@@ -28,7 +28,7 @@ from streams.rights import Denied, lacking_by
 from tables.replay import Source
 from tables.stream_times import NEVER_MS
 from trueup.broker_view import administering, reading
-from trueup.half_copies import RepartitionRefused, holding, is_cut_short
+from trueup.half_copies import RepartitionRefused, copied_so_far, holding
 from trueup.replay_plan import JOINED, forgotten_here, progress_here, refused_here
 from trueup.reset import refuse_while_alive
 from trueup.standing_decisions import commands_of
@@ -37,6 +37,11 @@ from trueup.topic_reader import TopicReader
 
 LEDGERS = (LATE_EVENTS.name, DEAD_LETTERS.name, FORGOTTEN.name)
 """What they have said of a record is not said again."""
+
+_GO_ON = (
+    "if nobody has written to the old inputs since, go on with TRUEUP_PREFIX={site.new.prefix} "
+    "TRUEUP_PARTITIONS={site.partitions} at step 3 of docs/operations/partitions.md"
+)
 
 Spans = Mapping[str, Mapping[int, tuple[int, int]]]
 """By topic and partition the first offset and the end."""
@@ -150,19 +155,21 @@ async def _check_new(site: Site, admin: AIOKafkaAdminClient, there: set[str]) ->
     wrong = {name for name, count in counts.items() if count != site.partitions}
     async with TopicReader(site.new) as reader:
         holds = await holding(reader, [names[name] for name in found])
-        is_half = await is_cut_short(reader, {names[name] for name in found}, holds)
+        copied = await copied_so_far(reader, {names[name] for name in found}, holds)
     filled = {site.new.topic(topic) for topic in holds}
     if not wrong | filled:
         return []
-    if is_half and site.is_anew:
+    if copied == "half" and site.is_anew:
         return found
-    told = f"delete them: {', '.join(sorted(wrong | filled))}"
-    if is_half:
-        told = f"run it again with --anew, which deletes them first: {', '.join(found)}"
-    what = "of a copy that was cut short" if is_half else "and that are no half of a copy"
+    told = f"delete them: {', '.join(sorted(wrong | filled))}."
+    if copied == "half":
+        told = f"run it again with --anew, which deletes them first: {', '.join(found)}."
+    if copied == "whole" and not wrong:
+        told += f" The copy is whole, and no worker has begun on it: {_GO_ON.format(site=site)}."
+    what = "of a copy that was cut short" if copied == "half" else "and that are no half of a copy"
     raise RepartitionRefused(
         f"Under the prefix {site.new.prefix} there are topics that hold something or have another "
-        f"count than {site.partitions}, {what}. Take another prefix, or {told}."
+        f"count than {site.partitions}, {what}. Take another prefix, or {told}"
     )
 
 

@@ -46,6 +46,7 @@ class Task:
     state: str
     owner: str | None = None
     problem: str | None = None
+    degraded: str | None = None
     reopened: int = 0
     open: int | None = None
     waiting: int | None = None
@@ -73,6 +74,7 @@ class Status:
     kafka: str | None = None
     database: str | None = None
     workers: dict[str, bool] = field(default_factory=dict)
+    health: dict[str, str] = field(default_factory=dict)
     unreachable: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     open_transactions: list[OpenTransaction] = field(default_factory=list)
@@ -115,6 +117,8 @@ async def read_status(
     snapshots = await asyncio.gather(*(asyncio.to_thread(page_of, page) for page in pages))
     found = {page: told for page, told in zip(pages, snapshots, strict=True) if told}
     status.workers = {page: bool(told["ready"]) for page, told in found.items()}
+    # A worker of an earlier release does not tell.
+    status.health = {page: told["health"] for page, told in found.items() if "health" in told}
     if not found:
         where = " and ".join(pages)
         status.unreachable["workers"] = (
@@ -205,6 +209,7 @@ def _tell_tasks(
     for page, snapshot in pages.items():
         for told in snapshot["tasks"]:
             task = Task(**{name: told[name] for name in _SENT if name in told}, owner=page)
+            task.degraded = snapshot.get("problems", {}).get(told["name"])
             task.times_ms = {t: _known(ms) for t, ms in told.get("times_ms", {}).items()}
             task.settled_until_ms = _known(told.get("settled_until_ms", told.get("promised_ms")))
             tasks[task.agent, task.partition] = task

@@ -40,7 +40,9 @@ def _where(status: Status) -> Iterator[str]:
     if status.database and "database" not in status.unreachable:
         yield f"Postgres  {status.database}"
     for page, is_ready in status.workers.items():
-        yield f"worker    {page}  {'ready' if is_ready else 'NOT READY'}"
+        health = status.health.get(page, "ok")
+        said = f", {health}" if health != "ok" else ""
+        yield f"worker    {page}  {'ready' if is_ready else 'NOT READY'}{said}"
 
 
 def _tasks(tasks: Sequence[Task]) -> Iterator[str]:
@@ -59,8 +61,8 @@ def _tasks(tasks: Sequence[Task]) -> Iterator[str]:
     if lags:
         yield f"event time stands {duration(max(lags))} behind the clock on the wall"
     for task in tasks:
-        if task.problem:
-            yield f"! {task.agent}-{task.partition}: {task.problem}"
+        if told := task.degraded or task.problem:
+            yield f"! {task.agent}-{task.partition}: {told}"
         elif task.state == "opening":
             yield f"  {task.agent}-{task.partition} is restoring its state"
 

@@ -59,6 +59,7 @@ class Run:
         self.url = database_url
         self.connection = connection_of(self.settings)
         self.played = workload(seed, actions)
+        print(f"workload({seed}, {actions}) under {self.settings['TRUEUP_PREFIX']}")  # noqa: T201
         self.sent = 0
         self.tmp_path = tmp_path
         self.workers = {}

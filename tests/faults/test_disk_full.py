@@ -67,7 +67,8 @@ async def test_postgres_may_have_no_room(servers, small_disk, own_postgres, run_
     await it.settle(60)
 
     assert waiting == 4
-    assert health == (200, {})
+    assert (health[0], health[1]["status"], len(health[1]["problems"])) == (200, "degraded", 4)
+    assert all("no room left on its disk" in words for words in health[1]["problems"].values())
     lines = worker.log_file.read_text()
     assert "Postgres has no room left on its disk" in lines and FULL in lines
     assert "task_failed" not in lines

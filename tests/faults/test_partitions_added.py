@@ -39,7 +39,9 @@ async def test_an_added_partition_is_refused_and_the_others_go_on(run):
     states = {task["name"]: task["state"] for task in worker.status()["tasks"]}
 
     added = {f"{name}-{PARTITIONS}" for name in ("outcome-resolver", "calibrator", "publisher")}
-    assert set(health[1]) == added
-    assert all("partitions were added" in problem for problem in health[1].values())
+    assert health[1]["status"] == "failed"
+    told = health[1]["problems"]
+    assert set(told) == added
+    assert all("partitions were added" in problem for problem in told.values())
     assert {name for name, state in states.items() if state == "running"} == set(states) - added
     assert len(states) == 3 * (PARTITIONS + 1)

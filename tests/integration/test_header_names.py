@@ -1,9 +1,12 @@
-"""A record whose header has a name that is not UTF-8 is read, and its neighbours too."""
+"""A worker meets headers and records that are out of the ordinary: names that are not UTF-8, ten
+thousand of them, records of megabytes. It reads them, or refuses them, and their neighbours live.
+"""
 
 import asyncio
 import json
 import time
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,8 @@ from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 
 from agents_topics.connection import Connection
 from agents_topics.identifiers import tenant_id_of
+from agents_topics.letters import POINTER
+from agents_topics.topics import AGENT_ACTIONS
 from sinks.postgres.migrate import migrate
 from streams.header_names import read_any_header_name
 from streams.topic_admin import create_topics
@@ -30,16 +35,24 @@ class RawName(str):
         return b"\xff\xfename"
 
 
-def batch(compression: int, *values: tuple[bytes, bool]) -> bytes:
-    """A batch of records; those marked have such a header."""
+RAW = ((RawName("name"), b"of a header"),)
+MANY = tuple((f"h{number}", b"x") for number in range(10_000))
+HEAVY = tuple((f"h{number}", b"x" * 100) for number in range(10_000))
+LARGEST = AGENT_ACTIONS.message_bytes_max - 200
+"""What is left of a batch for a value."""
+
+Headers = Sequence[tuple[str, bytes | None]]
+
+
+def batch(compression: int, *values: tuple[bytes, Headers]) -> bytes:
+    """A batch of records with their headers."""
     builder = _DefaultRecordBatchBuilderPy(
         magic=2, compression_type=compression, is_transactional=0, producer_id=-1,
-        producer_epoch=-1, base_sequence=-1, batch_size=1 << 20,
+        producer_epoch=-1, base_sequence=-1, batch_size=1 << 26,
     )  # fmt: skip
-    for offset, (value, is_marked) in enumerate(values):
-        headers = [(RawName("name"), b"of a header")] if is_marked else []
+    for offset, (value, headers) in enumerate(values):
         key = f"{TENANT}/c1".encode()
-        builder.append(offset, time.time_ns() // 1_000_000, key, value, headers)
+        builder.append(offset, time.time_ns() // 1_000_000, key, value, list(headers))
     return bytes(builder.build())
 
 
@@ -62,7 +75,7 @@ async def produce(connection: Connection, topic: str, data: bytes) -> None:
     assert answer.topics[0][1][0][1] == 0
 
 
-async def test_the_worker_reads_such_a_record_and_the_copy_of_a_refused_one_says_so(
+async def test_a_worker_reads_such_records_and_refuses_each_that_it_must_once_with_its_place(
     kafka_bootstrap: str, own_database_url: str, tmp_path: Path
 ) -> None:
     connection = Connection(bootstrap=kafka_bootstrap, prefix=f"names-{uuid.uuid4().hex[:8]}-")
@@ -73,9 +86,15 @@ async def test_the_worker_reads_such_a_record_and_the_copy_of_a_refused_one_says
         "TRUEUP_PREFIX": connection.prefix, "TRUEUP_PARTITIONS": "1",
         "TRUEUP_DATA_FOLDER": str(tmp_path),
     }  # fmt: skip
-    plain = batch(PLAIN, (action(1), False), (action(2), True), (action(3), False))
-    gzip = batch(GZIP, (action(4), False), (b"no JSON", True), (action(5), False))
-    for data in (plain, gzip):
+    batches = (
+        batch(PLAIN, (action(1), ()), (action(2), RAW), (action(3), ())),
+        batch(GZIP, (action(4), ()), (b"no JSON", RAW), (action(5), ())),
+        batch(PLAIN, (action(6), MANY), (b"no JSON either", MANY)),
+        batch(PLAIN, (b"x" * LARGEST, ())),
+        batch(GZIP, (b"x" * (8 << 20), ()), (b"{}", HEAVY), (action(7), ())),
+        batch(PLAIN, (action(8), ())),
+    )
+    for data in batches:
         await produce(connection, "agent-actions", data)
     worker = WorkerProcess(settings, tmp_path / "worker.log")
     try:
@@ -84,14 +103,21 @@ async def test_the_worker_reads_such_a_record_and_the_copy_of_a_refused_one_says
     finally:
         await asyncio.to_thread(worker.stop)
 
-    assert counts["agent-actions/admitted"] == 5
-    assert counts["agent-actions/dead"] == 1
+    assert counts["agent-actions/admitted"] == 8
+    assert counts["agent-actions/dead"] == 5
     read_any_header_name()
     async with TopicReader(connection) as reader:
-        letter = await reader.record_at("dead-letters", 0, 0)
-    assert letter is not None
-    assert letter.value == b"no JSON"
-    assert letter.headers[0] == ("\ufffd\ufffdname", b"of a header")
+        spans = await reader.spans("dead-letters")
+        letters = [letter async for letter in reader.records("dead-letters", spans)]
+    copied, pointers = letters[:2], letters[2:]
+    assert [letter.value for letter in copied] == [b"no JSON", b"no JSON either"]
+    assert copied[0].headers[0] == ("\ufffd\ufffdname", b"of a header")
+    assert copied[1].headers[: len(MANY)] == MANY
+    assert [letter.value for letter in pointers] == [b""] * 3
+    assert [letter.headers[0] for letter in pointers] == [
+        (POINTER, f"agent-actions/0/{offset}".encode()) for offset in (8, 9, 10)
+    ]
+    assert '"task_reopens"' not in worker.log_file.read_text()
 
 
 async def counts_once_applied(worker: WorkerProcess) -> dict[str, int]:
@@ -100,6 +126,6 @@ async def counts_once_applied(worker: WorkerProcess) -> dict[str, int]:
             tasks = (worker.status() or {}).get("tasks", ())
             for task in tasks:
                 counts: dict[str, int] = task.get("counts", {})
-                if sum(counts.values()) >= 6:
+                if sum(counts.values()) >= 13:
                     return counts
             await asyncio.sleep(0.2)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -15,6 +16,7 @@ from agents_topics.letters import COPIED_FROM
 from agents_topics.topics import (
     AGENT_ACTIONS,
     CALIBRATION_UPDATES,
+    CONTROL,
     DEAD_LETTERS,
     LATE_EVENTS,
     POLICIES,
@@ -23,7 +25,7 @@ from agents_topics.topics import (
 from streams.clients import KafkaClients
 from streams.partitioner import partitions_of
 from streams.transactions import Out
-from tests.command_line import run_trueup
+from tests.command_line import clean_environment, run_trueup
 from tests.integration.test_open import SETTINGS
 from tests.integration.test_rebuild import lived, write
 from tests.told import every_kind
@@ -196,6 +198,116 @@ async def test_killed_in_the_midst_it_is_begun_anew_by_one_option(installation, 
     assert done.returncode == 0, done.stdout + done.stderr
     old, new = [await records_of(c, ACTIONS) for c in (site.old, site.new)]
     assert values(new) == values(old)
+
+
+# The command dies at a stage: before or after the n-th call of what it does next.
+DYING = """
+import os, signal, sys
+from trueup import repartition as it
+
+name, passing, when = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+owner = it.Sender if name == "send" else it
+does, passed = getattr(owner, name), [0]
+
+async def dying(*args, **named):
+    passed[0] += 1
+    if passed[0] == passing and when == "before":
+        os.kill(os.getpid(), signal.SIGKILL)
+    done = await does(*args, **named)
+    if passed[0] == passing:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return done
+
+setattr(owner, name, dying)
+from trueup.cli import main
+sys.argv[1:] = sys.argv[4:]
+main()
+"""
+POLICIES_SENT = 2
+"""So many records hold the rules; they are copied first of all."""
+STAGES = {
+    "its topics are made": ("create_topics", 1, "after"),
+    "the rules are copied": ("send", POLICIES_SENT + 1, "before"),
+    "in the midst of actions": ("send", POLICIES_SENT + 2, "before"),
+    "all is copied": ("send_clock", 1, "before"),
+    "the time is told": ("send_clock", 1, "after"),
+    "before the last topic": ("create_topics", 2, "before"),
+}
+IN_DEFAULT_RUN = ("the time is told",)
+
+
+async def killed(site, folder, stage, *more):
+    """The command is killed by SIGKILL at a stage."""
+    settings = {
+        "KAFKA_BOOTSTRAP": site.old.bootstrap,
+        "TRUEUP_PREFIX": site.old.prefix,
+        "TRUEUP_PARTITIONS": "1",
+    }
+    words = ("repartition", "--to", site.new.prefix, "--partitions", str(NEW), "--yes", *more)
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-c", DYING, *map(str, stage), *words],
+        env=clean_environment() | settings, cwd=folder, capture_output=True, text=True,
+        timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == -signal.SIGKILL, done.stdout + done.stderr
+
+
+async def assert_whole(installation, site):
+    """Every record is there once, and a worker may start."""
+    for topic in (ACTIONS, POLICIES.name):
+        old, new = [await records_of(c, topic) for c in (site.old, site.new)]
+        assert values(new) == values(old)
+    assert len(new) == POLICIES_SENT
+    assert RESOLVER_CHANGELOG.name in await names_of(installation, site.new)
+
+
+@pytest.mark.parametrize(
+    "stage",
+    [one if one in IN_DEFAULT_RUN else pytest.param(one, marks=pytest.mark.soak) for one in STAGES],
+)
+async def test_killed_at_any_stage_no_worker_starts_and_it_is_done_again_as_it_says(
+    installation, tmp_path, stage
+):
+    site = site_of(installation)
+    await send_clock(site.old, "2026-01-05T00:00:00Z", 1)
+    await installation.live(CONTROL.name)
+    await killed(site, tmp_path, STAGES[stage])
+    assert RESOLVER_CHANGELOG.name not in await names_of(installation, site.new)
+
+    try:
+        plan = await plan_of(site)
+    except RepartitionRefused as refusal:
+        assert "run it again with --anew" in str(refusal)
+        assert stage != "its topics are made"
+        site = replace(site, is_anew=True)
+        plan = await plan_of(site)
+    await repartition(site, plan, ignored)
+
+    await assert_whole(installation, site)
+
+
+@pytest.mark.soak
+async def test_killed_while_it_begins_anew_it_begins_anew_once_more(installation, tmp_path):
+    site = await half(installation)
+    await killed(site, tmp_path, ("delete_topics", 1, "after"), "--anew")
+    await repartition(site, await plan_of(site), ignored)
+
+    await assert_whole(installation, site)
+
+
+async def test_killed_when_all_is_done_it_is_told_that_the_copy_is_whole_and_how_to_go_on(
+    installation, tmp_path
+):
+    site = site_of(installation)
+    await killed(site, tmp_path, ("create_topics", 2, "after"))
+
+    await assert_whole(installation, site)
+    for one in (site, replace(site, is_anew=True)):
+        with pytest.raises(RepartitionRefused, match="The copy is whole, and no worker") as told:
+            await plan_of(one)
+        assert f"TRUEUP_PREFIX={site.new.prefix} TRUEUP_PARTITIONS={NEW}" in str(told.value)
+    await refuse_half_copy(site.new)
 
 
 async def test_where_producers_write_meanwhile_no_worker_can_start_on_the_copy(installation):

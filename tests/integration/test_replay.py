@@ -297,6 +297,7 @@ def test_shadows_of_a_tenant_of_a_time_and_with_lateness_judged_anew(lived):
 
     _, of_tenant = shadowed(run, "tenant", tenants=frozenset([tenant]))
     _, of_time = shadowed(run, "time", since_ms=first_ms, until_ms=until_ms)
+    _, begun = shadowed(run, "begun", since_ms=until_ms)
     _, anew = shadowed(run, "anew", judging="live")
     _, on_time = shadowed(run, "on-time", judging="on_time")
 
@@ -304,10 +305,23 @@ def test_shadows_of_a_tenant_of_a_time_and_with_lateness_judged_anew(lived):
     assert of_tenant.live_count == of_tenant.shadow_count == count
     assert of_time.reasons == []
     assert 0 < of_time.live_count == of_time.shadow_count < count * 3
+    assert (begun.reasons, begun.bins) == ([], [])
+    assert 0 < begun.live_count == begun.shadow_count
+    assert begun.live_count == asyncio.run(settled_from(run.url, until_ms))
     assert all(reason.reason.startswith("admission") for reason in anew.reasons)
     assert on_time.reasons
     # An action that is not late any more may lead its conversation, or take the last signal.
     assert {r.reason.partition(":")[0] for r in on_time.reasons} <= {"admission", "lead"}
+
+
+async def settled_from(url, since_ms):
+    """How many outcomes of actions from a time on live has settled."""
+    answer = await run_sql(
+        url,
+        "SELECT count(*) FROM tenant.outcome_records WHERE is_settled"
+        f" AND created_at >= to_timestamp({since_ms} / 1000.0)",
+    )
+    return answer.rows[0][0]
 
 
 def test_promoted_where_live_is_quiet_it_is_held_to_the_rules_it_was_judged_by(lived):

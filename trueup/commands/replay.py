@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
@@ -26,6 +27,8 @@ from trueup.replay_plan import Asked
 from trueup.signals import end_in_order
 from trueup.surroundings import database_here, tenant_here
 
+_PLACE = re.compile(r".+/\d+=\d+")
+
 
 def command(
     into: Annotated[str | None, typer.Option(help="The database; otherwise DATABASE_URL.")] = None,
@@ -35,7 +38,9 @@ def command(
     as_if_on_time: Annotated[bool, typer.Option(help="Nothing is late.")] = False,
     policy: Annotated[Path | None, typer.Option(help="Another policy file.")] = None,
     tenant: Annotated[list[str] | None, typer.Option(help="Its outcomes alone; again.")] = None,
-    since: Annotated[str | None, typer.Option(help="Of actions from this time on.")] = None,
+    since: Annotated[
+        str | None, typer.Option("--since", "--from", help="Of actions from this time on.")
+    ] = None,
     until: Annotated[str | None, typer.Option(help="Of actions before this time.")] = None,
     to: Annotated[list[str] | None, typer.Option(help="TOPIC/PARTITION=OFFSET: end there.")] = None,
     as_of: Annotated[str | None, typer.Option(help="Settle up to this time.")] = None,
@@ -61,7 +66,7 @@ def command(
         topics=topics,
         shadow=shadow,
         tenants=frozenset(map(tenant_here, tenant)) if tenant else None,
-        since_ms=_time("--since", since),
+        since_ms=_start(since),
         until_ms=_time("--until", until),
         days_kept=settings.days_kept,
     )
@@ -116,6 +121,17 @@ def _time(option: str, text: str | None) -> int | None:
         return None if text is None else to_ms(text)
     except ValueError:
         fail(f"{option} {text}: no RFC 3339 time with a zone, like 2026-01-05T09:30:00Z", USAGE)
+
+
+def _start(text: str | None) -> int | None:
+    if text and _PLACE.fullmatch(text):
+        fail(
+            f"--from {text}: a replay reads every source from its beginning, for what came before "
+            "bears on what comes after (docs/decisions/0024-where-a-replay-begins.md). Give a time:"
+            " --from T writes the outcomes of actions from T on, and a shadow compares only these",
+            USAGE,
+        )
+    return _time("--since", text)
 
 
 def _end(text: str) -> tuple[Source, int]:
