@@ -8,12 +8,12 @@ import time
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import NewPartitions, RecordsToDelete
-from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from agents_topics.topics import CALIBRATOR_CHANGELOG, RESOLVER_CHANGELOG
 from streams.topic_admin import create_topics
 from tests.command_line import run_trueup
 from tests.faults.runs import PARTITIONS, Gauge
+from tests.topic_configs import configure
 from trueup.broker_view import administering
 from trueup.demo_workload import ACTIONS_MIN
 from trueup.exits import ENVIRONMENT
@@ -43,21 +43,14 @@ async def truncate(it, admin):
     """Rows are deleted from the beginning of each; the last ones stay."""
     for topic in CHANGELOGS:
         name = it.connection.topic(topic.name)
-        await configure(admin, topic, name, {"cleanup.policy": "delete"})
+        await configure(admin, {name: topic.broker_config() | {"cleanup.policy": "delete"}})
         async with Gauge(it.connection) as gauge:
             ends = await gauge.committed.end_offsets(
                 [TopicPartition(name, number) for number in range(PARTITIONS)]
             )
         cuts = {tp: RecordsToDelete(end - 2) for tp, end in ends.items() if end > 2}
         await admin.delete_records(cuts)
-        await configure(admin, topic, name, {})
-
-
-async def configure(admin, topic, name, changes):
-    """The topic has its settings, with these changes; the broker takes a moment to obey."""
-    resource = ConfigResource(ConfigResourceType.TOPIC, name, topic.broker_config() | changes)
-    await admin.alter_configs([resource])
-    await asyncio.sleep(1)
+        await configure(admin, {name: topic.broker_config()})
 
 
 async def grow(it, admin):

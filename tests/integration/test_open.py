@@ -13,7 +13,6 @@ from types import SimpleNamespace
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, RecordsToDelete
-from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import GroupCoordinatorNotAvailableError
 from faust.types import TP
 
@@ -37,6 +36,7 @@ from streams.tasks import Tasks
 from streams.topic_admin import create_topics
 from streams.transactions import Out, TaskProducer, TransactionBudget
 from streams.work import Tools
+from tests.topic_configs import configure
 from trueup.reset import delete_group, delete_topics
 from trueup.topic_reader import TopicReader
 
@@ -137,16 +137,7 @@ class Installation:
         await self._configure(topic, {})
 
     async def _configure(self, topic, changes):
-        config = topic.broker_config() | changes
-        resource = ConfigResource(ConfigResourceType.TOPIC, self.name(topic), config)
-        await self.admin.alter_configs([resource])
-        asked = ConfigResource(ConfigResourceType.TOPIC, self.name(topic))
-        for _ in range(50):
-            (answer,) = await self.admin.describe_configs([asked])
-            entries = {entry[0]: entry[1] for entry in answer.resources[0][4]}
-            if entries["cleanup.policy"] == config["cleanup.policy"]:
-                return
-            await asyncio.sleep(0.1)
+        await configure(self.admin, {self.name(topic): topic.broker_config() | changes})
 
     async def set_group(self, offset):
         """Somebody resets the group with Kafka's own tools."""

@@ -11,7 +11,6 @@ import asyncpg
 import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from agents_topics.connection import connection_of
 from agents_topics.identifiers import tenant_id_of
@@ -19,6 +18,7 @@ from sinks.postgres.migrate import migrate
 from streams.partitioner import partitions_of
 from streams.topic_admin import create_topics
 from tests.command_line import run_trueup
+from tests.topic_configs import configure
 from trueup.worker_process import WorkerProcess
 
 PARTITIONS = 4
@@ -271,12 +271,7 @@ async def make_sick(settings: dict[str, str]) -> None:
     }
     admin = AIOKafkaAdminClient(bootstrap_servers=settings["KAFKA_BOOTSTRAP"])
     await admin.start()
-    await admin.alter_configs(
-        [
-            ConfigResource(ConfigResourceType.TOPIC, prefix + topic, configs)
-            for topic, configs in changes.items()
-        ]
-    )
+    await configure(admin, {prefix + topic: configs for topic, configs in changes.items()})
     await admin.close()
     await send_astray(settings)
 

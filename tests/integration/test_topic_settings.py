@@ -5,11 +5,11 @@ import uuid
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from agents_topics.connection import Connection
 from agents_topics.topics import TOPICS, TREND_CHANGES
 from streams.topic_admin import check_topics, create_topics
+from tests.topic_configs import configure
 
 DAY_MS = 86_400_000
 
@@ -27,8 +27,7 @@ async def alter(connection, topic, **changes):
     admin = AIOKafkaAdminClient(**connection.client_options())
     await admin.start()
     try:
-        name = connection.topic(topic)
-        await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, name, config)])
+        await configure(admin, {connection.topic(topic): config})
     finally:
         await admin.close()
 
