@@ -85,12 +85,7 @@ async def test_postgres_from_an_old_dump_is_exact_again(servers, run, chance):
 async def test_an_emptied_postgres_is_filled_by_the_worker_that_lives_to_the_same_checksums(
     servers, run, chance
 ):
-    it = run(seed=chance.randrange(1_000), actions=600)
-    await it.prepare()
-    it.start("a")
-    await it.workers["a"].wait_until_ready()
-    await it.feed(1)
-    await it.settle(SETTLED_S)
+    it = await _settled_by_a_worker(run, chance)
     before = await _at_rest(it)
 
     await Databases(servers, it.url).empty()
@@ -111,12 +106,7 @@ async def test_an_emptied_postgres_is_filled_by_a_replay_through_which_a_worker_
     servers, run, chance
 ):
     """It begins once a piece is read, and has written before the replay has written anything."""
-    it = run(seed=chance.randrange(1_000), actions=600)
-    await it.prepare()
-    it.start("a")
-    await it.workers["a"].wait_until_ready()
-    await it.feed(1)
-    await it.settle(SETTLED_S)
+    it = await _settled_by_a_worker(run, chance)
     before = await _at_rest(it)
     await asyncio.to_thread(it.stop)
 
@@ -144,6 +134,16 @@ async def test_an_emptied_postgres_is_filled_by_a_replay_through_which_a_worker_
 
     assert after == before
     await it.check()
+
+
+async def _settled_by_a_worker(run, chance):
+    it = run(seed=chance.randrange(1_000), actions=600)
+    await it.prepare()
+    it.start("a")
+    await it.workers["a"].wait_until_ready()
+    await it.feed(1)
+    await it.settle(SETTLED_S)
+    return it
 
 
 async def _at_rest(it):
