@@ -33,7 +33,7 @@ FAMILIES = ("plain", "follow-up")
 HEAD = """\
 # Validation through Kafka
 
-Made by `make validate THROUGH=kafka SEED={seed}` in about half an hour of two busy cores. Sources
+Made by `make validate THROUGH=kafka SEED={seed}` in ten to thirty minutes of two cores. Sources
 are simulated and their truth is known, as in [validation](validation.md); here what they do is sent
 to Kafka, settled and judged by {workers} workers over {partitions} partitions, and read back from
 Postgres. A stream is a tenant and an action type; of {rounds} rounds each is an installation of its
