@@ -24,7 +24,7 @@ def trend_words(trend: StreamTrend) -> str:
     ...     half_size=100, compared_at_ms=0)
     >>> trend_words(fall)  # doctest: +NORMALIZE_WHITESPACE
     'success: 52 % of the last 100, 71 % of the 100 before: declining, and the evidence supports it
-    (-0.33 to -0.04)'
+    (-0.33 to -0.04 at the last full 100)'
     """
     older_n = trend.n // 2
     newer, older = trend.current_mean, trend.previous_mean
@@ -47,7 +47,7 @@ def _side(gap: float) -> str:
 def _finding(trend: StreamTrend) -> str:
     if trend.low is None or trend.high is None:
         return f"no change can be shown before {2 * trend.half_size} lead records"
-    ends = f"({trend.low:+.2f} to {trend.high:+.2f})"
+    ends = f"({trend.low:+.2f} to {trend.high:+.2f} at the last full {trend.half_size})"
     if trend.evidence == UNSUPPORTED:
         return f"no change is shown {ends}"
     shown = trend.supported_direction

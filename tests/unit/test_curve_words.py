@@ -205,17 +205,17 @@ def trend_of(metric="success_rate", **changes):
         (
             trend_of(),
             "success: 58 % of the last 100, 71 % of the 100 before: declining, and the evidence"
-            " supports it (-0.25 to -0.02)",
+            " supports it (-0.25 to -0.02 at the last full 100)",
         ),
         (
             trend_of(evidence="unsupported", supported_direction="stable", high=0.03),
             "success: 58 % of the last 100, 71 % of the 100 before: no change is shown"
-            " (-0.25 to +0.03)",
+            " (-0.25 to +0.03 at the last full 100)",
         ),
         (
             trend_of(direction="stable", n=200, current_mean=0.7),
             "success: 70 % of the last 100, 71 % of the 100 before: stable now; declining at the"
-            " last comparison, which supports it (-0.25 to -0.02)",
+            " last comparison, which supports it (-0.25 to -0.02 at the last full 100)",
         ),
         (
             trend_of(n=101, evidence="insufficient", low=None, high=None),
@@ -229,14 +229,15 @@ def trend_of(metric="success_rate", **changes):
         (
             trend_of("calibration_gap", previous_mean=-0.02, current_mean=0.2, low=0.05, high=0.39),
             "calibration: over-confident by 0.20 over the last 100, under-confident by 0.02 over"
-            " the 100 before: declining, and the evidence supports it (+0.05 to +0.39)",
+            " the 100 before: declining, and the evidence supports it (+0.05 to +0.39 at the last"
+            " full 100)",
         ),
         (
             trend_of(
                 "calibration_gap", previous_mean=0.12, current_mean=0.2, evidence="unsupported"
             ),
             "calibration: over-confident by 0.20 over the last 100, by 0.12 over the 100 before:"
-            " no change is shown (-0.25 to -0.02)",
+            " no change is shown (-0.25 to -0.02 at the last full 100)",
         ),
         (
             trend_of(
@@ -245,7 +246,7 @@ def trend_of(metric="success_rate", **changes):
             ),
             "calibration: under-confident by 0.13 over the last 100, over-confident by 0.13 over"
             " the 100 before: it has changed, but is not shown to be nearer to right or farther"
-            " (-0.40 to -0.10)",
+            " (-0.40 to -0.10 at the last full 100)",
         ),
     ],
 )  # fmt: skip
