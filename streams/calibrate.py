@@ -35,7 +35,7 @@ from streams.transactions import Out
 from streams.work import PARTITIONS_ADDED, StatefulWork, Tools, first_queued, row_outs
 from tables.calibrator import Calibrator, CalibratorStep
 from tables.outcome_record import OutcomeStruct
-from tables.stream import Stream
+from tables.stream import stream_of
 from tables.stream_records import stream_key
 from tables.stream_trends import METRICS
 
@@ -142,8 +142,7 @@ def outs_of(step: CalibratorStep) -> dict[str, list[Out]]:
 
 
 def _trend_key(trend: StreamTrend) -> bytes:
-    stream = Stream(*(getattr(trend, name) for name in Stream._fields))
-    return f"{stream_key(stream)}/{trend.metric}".encode()
+    return f"{stream_key(stream_of(trend))}/{trend.metric}".encode()
 
 
 _FOLLOWED: dict[type[Any], str] = {

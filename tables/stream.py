@@ -1,6 +1,6 @@
 """A stream: what shares a curve, a test and a threshold."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Stream(NamedTuple):
@@ -11,3 +11,8 @@ class Stream(NamedTuple):
     outcome_type: str
     window_ms: int
     confidence_source: str
+
+
+def stream_of(told: Any) -> Stream:
+    """The stream of a record of any kind."""
+    return Stream(*(getattr(told, name) for name in Stream._fields))

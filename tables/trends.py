@@ -128,12 +128,9 @@ class Half:
     def update(self, metric: Metric, sample: float) -> None:
         """Counts a sample."""
         if metric.is_less_better:
-            self.count(round(NANO * log(max(sample, 1 / UNIT))))
+            x = round(NANO * log(max(sample, 1 / UNIT)))
         else:
-            self.count(round(UNIT * sample))
-
-    def count(self, x: int) -> None:
-        """Counts a sample in its unit."""
+            x = round(UNIT * sample)
         self.n += 1
         self.total += x
         self.square += x * x

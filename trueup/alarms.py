@@ -12,8 +12,7 @@ from typing import Any
 from agents_topics.calibration import CalibrationAlarm, StreamCalibration
 from tables.evidence_odds import NANO, evidence_odds
 from tables.flags import FALSE_SHARE, flagged, sticky_log_evidence
-from tables.stream import Stream
-from trueup.curve import stream_of
+from tables.stream import Stream, stream_of
 from trueup.curve_words import stream_words
 from trueup.plain_text import counted, duration, utc_s
 

@@ -38,7 +38,7 @@ from tables.open_actions import (
 from tables.past_forecasts import end_of
 from tables.provisional import DelayCheck, ProvisionalRate
 from tables.smooth_error import ResidualGrid, smooth_error
-from tables.stream import Stream
+from tables.stream import Stream, stream_of
 
 TARGET_DEFAULT = 0.7
 _EPOCH = date(1970, 1, 1)
@@ -180,11 +180,6 @@ async def _curve(
     )
 
 
-def stream_of(told: StreamCalibration | StreamTrend) -> Stream:
-    """The stream of a record."""
-    return Stream(*(getattr(told, name) for name in Stream._fields))
-
-
 def target_of(policy: Policy, stands: StreamCalibration) -> float:
     """The success that the policy of a stream's last outcome means; by default where it is gone."""
     version = policy.by_digest.get(stands.policy_version)
@@ -205,16 +200,14 @@ def _check_kept(span: Span, days: Sequence[DaySums], earlier: Sequence[DaySums])
     last_day = max((row.action_day for row in days if span.holds(row)), default=0)
     if all(span.can_tell(row, last_day) for row in earlier):
         return
-    acted, known = (max(getattr(row, name) for row in earlier) for name in _DAYS_OF_A_ROW)
+    acted = max(row.action_day for row in earlier)
+    known = max(row.known_day for row in earlier)
     raise NotKept(
         f"The curve that is asked is older than what is kept by the day: actions are since"
         f" {date_of(acted + 1)}, and what was known is at the end of each day since"
         f" {date_of(known)}; of all before there is one sum (TRUEUP_DAYS_KEPT). Ask for later days"
         f"{', or for a shorter --half-life' if span.half_life_days else ''}."
     )
-
-
-_DAYS_OF_A_ROW = ("action_day", "known_day")
 
 
 async def _segment_bins(url: str, stream: StreamKey, segment: tuple[str, str]) -> list[DayBin]:

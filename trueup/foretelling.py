@@ -26,8 +26,8 @@ from tables.past_forecasts import (
     forecast_at,
     scored_forecasts,
 )
-from tables.stream import Stream
-from trueup.curve import date_of, stream_of
+from tables.stream import Stream, stream_of
+from trueup.curve import date_of
 from trueup.curve_words import stream_words
 from trueup.plain_text import counted, utc_s
 

@@ -15,8 +15,8 @@ from agents_topics.connection import Connection
 from agents_topics.events import CloseAlarm, ThresholdOverride, to_timestamp
 from sinks.postgres.calibration_readings import calibration_streams
 from streams.settings import read_settings
+from tables.stream import stream_of
 from trueup.connecting import connection_here
-from trueup.curve import stream_of
 from trueup.curve_words import stream_words
 from trueup.emit import send_override
 from trueup.exits import BAD_INPUT, USAGE

@@ -6,8 +6,7 @@ from typing import Any
 
 from agents_topics.calibration import StreamCalibration, ThresholdAdjustment
 from tables.calibration_bins import UNIT
-from tables.stream import Stream
-from trueup.curve import stream_of
+from tables.stream import Stream, stream_of
 from trueup.curve_words import stream_words
 from trueup.plain_text import counted, shown, utc_s
 

@@ -9,7 +9,7 @@ from tables.trends import STABLE, SUPPORTED, UNSUPPORTED, Metric
 from trueup.plain_text import utc_s
 
 TOLD = (
-    "metric", "n", "previous_mean", "current_mean", "change_percent", "direction", "evidence",
+    "n", "previous_mean", "current_mean", "change_percent", "direction", "evidence",
     "supported_direction", "low", "high", "compared_count", "half_size",
 )  # fmt: skip
 
@@ -61,7 +61,7 @@ def _finding(trend: StreamTrend) -> str:
 def trends_json(trends: Sequence[StreamTrend]) -> dict[str, dict[str, Any]]:
     """By metric the record without its stream; its time in words."""
     return {
-        trend.metric: {name: getattr(trend, name) for name in TOLD if name != "metric"}
+        trend.metric: {name: getattr(trend, name) for name in TOLD}
         | {"compared_at": None if trend.compared_at_ms is None else utc_s(trend.compared_at_ms)}
         for trend in trends
     }

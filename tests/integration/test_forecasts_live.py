@@ -14,10 +14,10 @@ from agents_topics.events import to_timestamp
 from agents_topics.identifiers import key_of
 from agents_topics.topics import AGENT_ACTIONS, AGENT_INTERACTIONS
 from sinks.postgres.calibration_readings import calibration_streams
+from tables.stream import stream_of
 from tests.faults.runs import Run
 from tests.integration.test_forecasts import on_reading, rows
 from tests.integration.test_replay import database_beside, replayed, sums
-from trueup.curve import stream_of
 from trueup.demo_workload import Record
 
 pytestmark = pytest.mark.slow
