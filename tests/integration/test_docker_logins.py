@@ -2,14 +2,23 @@
 
 import asyncio
 import json
+import uuid
+from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import asyncpg
+import msgspec
 import pytest
 import yaml
 
+from agents_topics.events import BinSums
+from agents_topics.topics import CALIBRATION_UPDATES, OUTCOMES
 from sinks.postgres.migrate import migrate
+from sinks.postgres.writer import PostgresWriter
+from tests.integration.test_postgres_writer import HOUR_MS, outcome
+from tests.told import every_kind
 
 DOCKER = Path(__file__).parents[2] / "docker"
 
@@ -27,8 +36,26 @@ def login(url, name):
 
 
 def queries():
+    """Of the dashboard, by the first words of a panel's title."""
     panels = json.loads((DOCKER / "grafana" / "dashboards" / "trueup.json").read_text())["panels"]
-    return [t["rawSql"] for panel in panels for t in panel["targets"] if "rawSql" in t]
+    return {
+        " ".join(panel["title"].split()[:3]): target["rawSql"]
+        for panel in panels
+        for target in panel["targets"]
+        if "rawSql" in target
+    }
+
+
+async def shown(url, title, topic, events):
+    """What a panel shows of these events."""
+    async with PostgresWriter(url) as writer:
+        records = list(enumerate(map(msgspec.json.encode, events)))
+        await writer.write(topic.name, 0, 0, len(records), records)
+    grafana = await asyncpg.connect(**login(url, "grafana"))
+    try:
+        return await grafana.fetch(queries()[title])
+    finally:
+        await grafana.close()
 
 
 @pytest.fixture
@@ -45,12 +72,48 @@ async def test_the_dashboard_reads_every_tenant_and_writes_nothing(logins):
     grafana = await asyncpg.connect(**login(logins, "grafana"))
     try:
         assert queries()
-        for query in queries():
+        for query in queries().values():
             await grafana.fetch(query)
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await grafana.execute("DELETE FROM tenant.outcome_records")
     finally:
         await grafana.close()
+
+
+async def test_the_dashboard_tells_what_a_stream_says_and_how_often_it_is_right(logins):
+    tenant_id = str(uuid.uuid4())
+    told = every_kind(tenant_id)
+    told["calibration_stream_bins"] = replace(
+        told["calibration_stream_bins"], lead=BinSums(n=4, sp=3_000_000, sy=1)
+    )
+    told["calibration_trends"] = replace(
+        told["calibration_trends"], supported_direction="declining"
+    )
+
+    (row,) = await shown(logins, "What each stream", CALIBRATION_UPDATES, told.values())
+
+    assert dict(row) == {
+        "tenant_id": uuid.UUID(tenant_id),
+        "action_type": "send_email",
+        "outcome_type": "email_engagement",
+        "settled": 4,
+        "says": Decimal("0.750"),
+        "is_right": Decimal("0.250"),
+        "verdict": "no evidence",
+        "alarm_since": None,
+        "threshold": Decimal("0.70"),
+        "getting_better_or_worse": "calibration_gap declining",
+    }
+
+
+async def test_the_dashboard_counts_as_past_its_window_what_is(logins):
+    in_2100_ms = 4_102_444_800_000
+    window = {"window_expires_at_ms": in_2100_ms, "settled_at_ms": in_2100_ms}
+    over, open_still = outcome(), outcome(created_at_ms=in_2100_ms - HOUR_MS, **window)
+
+    rows = await shown(logins, "Actions past their", OUTCOMES, [over, open_still])
+
+    assert [(str(row["tenant_id"]), row["open"]) for row in rows] == [(over.tenant_id, 1)]
 
 
 async def test_the_worker_login_is_not_a_superuser_and_may_write(logins):

@@ -7,6 +7,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import pytest
+import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from sinks.prometheus import metrics
@@ -230,3 +231,12 @@ def test_the_dashboard_asks_for_metrics_that_exist():
 
     assert named
     assert named <= known
+
+
+def test_the_dashboard_shows_only_scores_that_are_recorded():
+    groups = yaml.safe_load((DASHBOARD.parents[2] / "scores.yml").read_text())["groups"]
+    recorded = {rule["record"] for group in groups for rule in group["rules"]}
+    named = set(re.findall(r"trueup:\w+", DASHBOARD.read_text()))
+
+    assert named
+    assert named <= recorded
