@@ -11,6 +11,7 @@ from streams.header_names import read_any_header_name
 from trueup.embedded.problems import EnvironmentProblem
 from trueup.running import SERVERS, adopt_running
 from trueup.surroundings import TO_START
+from trueup.unreached import listen, reason
 
 
 def connection_here() -> Connection:
@@ -21,9 +22,9 @@ def connection_here() -> Connection:
         ConnectionProblem: A setting is wrong.
     """
     adopt_running(os.environ)
-    # What the client has to say of a broker that is away is an error that is told in our words.
-    for name in ("aiokafka", "asyncio"):  # of which the latter tells what the former never awaited
-        logging.getLogger(name).addHandler(logging.NullHandler())
+    # What the client has to say of a broker that is away is told in one sentence, with its reason.
+    listen()
+    logging.getLogger("asyncio").addHandler(logging.NullHandler())  # tells what it never awaited
     read_any_header_name()
     if not os.environ.get(SERVERS[0]):
         raise EnvironmentProblem(
@@ -42,6 +43,6 @@ async def start(client: Any, connection: Connection) -> None:
         await client.start()
     except KafkaConnectionError:
         raise EnvironmentProblem(
-            f"No Kafka broker answers on {connection.bootstrap}.",
+            f"No Kafka broker answers on {connection.bootstrap}{reason()}.",
             "Check KAFKA_BOOTSTRAP and the other KAFKA_* settings, and that it runs.",
         ) from None

@@ -6,6 +6,7 @@ the classes.
 """
 
 from agents_topics.denied import denied_in_words
+from trueup.unreached import reason
 
 USAGE, ENVIRONMENT, BAD_INPUT, NOT_EXACT, INTERRUPTED = 2, 3, 4, 5, 130
 
@@ -46,7 +47,7 @@ def ending_of(problem: BaseException) -> tuple[str, int] | None:
         if name in UNREACHABLE:
             said = str(problem) or "no answer in time"
             if type(problem).__name__ == "KafkaConnectionError":
-                said = "no Kafka broker answers"  # its own words are Python's
+                said = f"no Kafka broker answers{reason()}"  # its own words are Python's
             fix = "check KAFKA_BOOTSTRAP and DATABASE_URL, and that the servers run"
             return f"A server cannot be reached: {said}; {fix}.", ENVIRONMENT
     return None

@@ -16,6 +16,7 @@ from sinks.postgres.migrate import migrate
 from streams.rights import lacking
 from tests.secured_installation import CANARY, NO_PAGE, Installation, events, printed, trueup
 from tests.secured_kafka import PLAIN_PASSWORD, PLAIN_USER, SecuredKafka
+from trueup.exits import ENVIRONMENT
 from trueup.worker_process import WorkerProcess
 
 
@@ -200,3 +201,25 @@ async def test_each_way_in_is_known_to_the_broker_as_its_user(
     assert after is None
     assert CANARY not in repr(connection_of(settings))
     assert PLAIN_PASSWORD not in repr(connection_of(settings))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        ({"KAFKA_SSL_CA_FILE": ""}, "certificate verify failed"),
+        ({"KAFKA_SASL_MECHANISM": "PLAIN"}, "Authentication failed"),
+        ({"KAFKA_SECURITY_PROTOCOL": "PLAINTEXT"}, "closed"),
+    ],
+)
+def test_where_no_broker_lets_us_in_it_is_said_why(
+    secured: SecuredKafka, wrong: dict[str, str], reason: str
+) -> None:
+    settings = by_scram_256(secured) | wrong
+
+    for words in (["topics", "check"], ["clock", "--until", "2026-03-10T00:00:00Z"]):
+        done = trueup({name: value for name, value in settings.items() if value}, *words)
+
+        assert done.returncode == ENVIRONMENT, done.stderr
+        assert "o Kafka broker answers" in done.stderr
+        assert reason in done.stderr
+        assert CANARY not in done.stdout + done.stderr

@@ -9,6 +9,7 @@ from streams.logs import configure_logs
 from streams.settings import read_settings
 from trueup.parent import PARENT, end_with_parent
 from trueup.running import adopt_running
+from trueup.unreached import listen
 
 
 def command() -> None:
@@ -17,6 +18,7 @@ def command() -> None:
     if PARENT in os.environ:
         threading.Thread(target=end_with_parent, daemon=True).start()
     configure_logs(read_settings().log_format)
+    listen()
     app = from_environment()
     _check(app)
     run(app)
