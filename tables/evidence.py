@@ -114,7 +114,7 @@ class Evidence:
     def greatest_nanos(self) -> int:
         """The log of the greatest capital: E is at most that capital and ½."""
         if self._greatest is None:
-            self._greatest = int(self._capitals.max())
+            self._greatest = int(np.max(self._capitals))
         return self._greatest
 
     def log_nanos(self) -> int:

@@ -16,6 +16,11 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import NameOID
 
+_SIGNS = x509.KeyUsage(
+    digital_signature=False, content_commitment=False, key_encipherment=False,
+    data_encipherment=False, key_agreement=False, key_cert_sign=True, crl_sign=True,
+    encipher_only=False, decipher_only=False,
+)  # fmt: skip
 _ADDRESS = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
 
 
@@ -62,6 +67,8 @@ class Authority:
                 critical=False,
             )
         )
+        if is_authority:  # from Python 3.13 on no other one is taken
+            unsigned = unsigned.add_extension(_SIGNS, critical=True)
         return unsigned.sign(self._key, hashes.SHA256())
 
 

@@ -8,8 +8,6 @@ positions, times and counts of tasks on other workers from their changelogs.
 import asyncio
 import json
 import time
-import urllib.error
-import urllib.request
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -23,8 +21,8 @@ from streams.settings import Settings
 from trueup.broker_view import BrokerView, Place, look
 from trueup.exits import ending_of
 from trueup.open_transactions import OpenTransaction, open_transactions
+from trueup.status_page import page_of
 
-PAGE_S = 5.0
 DATABASE_S = 15.0
 NEVER_MS = -(2**61)
 """A topic's time below this was never set."""
@@ -32,9 +30,6 @@ NEVER_MS = -(2**61)
 _SENT = ("agent", "partition", "state", "problem", "reopened", "open", "waiting", "lag")
 
 _T = TypeVar("_T")
-
-# A worker's page is no business of a proxy of the environment.
-_open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
 
 
 @dataclass(slots=True)
@@ -132,16 +127,6 @@ async def read_status(
     status.checks = _checks_of(found.values())
     _tell_published(status, view, published)
     return status
-
-
-def page_of(address: str) -> dict[str, Any] | None:
-    """A worker's status page; None where there is none."""
-    try:
-        with _open(f"{address}/status", timeout=PAGE_S) as answer:
-            told: dict[str, Any] = json.load(answer)
-            return told
-    except (urllib.error.URLError, OSError, ValueError):
-        return None
 
 
 async def _ask_database(status: Status, url: str | None, prefix: str) -> dict[Place, int] | None:

@@ -1,14 +1,11 @@
 """A worker as a child process: started, waited for until it is ready, watched, stopped."""
 
 import asyncio
-import json
 import os
 import signal
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,11 +13,10 @@ from typing import Any
 from trueup.embedded.ports import free_port
 from trueup.embedded.problems import EnvironmentProblem
 from trueup.parent import PARENT, STOP_S_MAX
+from trueup.status_page import page_of
 
 READY_S_MAX = 60
 WORKER = ("-m", "trueup", "worker")
-# The status page is on this machine; a proxy of the environment has no business with it.
-_open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
 
 
 class WorkerProcess:
@@ -67,12 +63,7 @@ class WorkerProcess:
 
     def status(self) -> dict[str, Any] | None:
         """What its status page says; None while there is none."""
-        try:
-            with _open(f"{self.url}/status", timeout=5) as answer:
-                found: dict[str, Any] = json.load(answer)
-                return found
-        except (urllib.error.URLError, OSError, ValueError):
-            return None
+        return page_of(self.url)
 
     async def wait_until_ready(self, seconds_max: float = READY_S_MAX) -> None:
         """Every task runs.

@@ -22,7 +22,7 @@ from trueup.findings import Finding, not_made
 from trueup.in_force import wrong_settings
 from trueup.printing import print_json, print_line
 from trueup.running import adopt_running, names_servers
-from trueup.status import page_of
+from trueup.status_page import page_of
 
 MayWrite = Annotated[
     bool,
