@@ -13,16 +13,13 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from agents_topics.connection import connection_of
 from agents_topics.policy_file import load_policy
-from agents_topics.roster import RESOLVER
+from agents_topics.roster import CALIBRATOR, RESOLVER
 from agents_topics.topics import (
     AGENT_ACTIONS,
     AGENT_INTERACTIONS,
-    CALIBRATION_UPDATES,
-    CALIBRATOR_CHANGELOG,
     DEAD_LETTERS,
     OUTCOMES,
     RESOLVER_CHANGELOG,
-    SETTLED_OUTCOMES,
 )
 from sinks.postgres.migrate import migrate
 from sinks.postgres.queries import run_sql
@@ -36,10 +33,10 @@ from trueup.worker_process import WORKER, WorkerProcess
 PARTITIONS = 4
 GRACE_MS = {"agent-actions": 3_600_000, "agent-interactions": 3_600_000}
 JOINED = (AGENT_ACTIONS.name, AGENT_INTERACTIONS.name)
-TRANSACTIONAL = (
-    *(OUTCOMES.name, SETTLED_OUTCOMES.name, CALIBRATION_UPDATES.name),
-    *(RESOLVER_CHANGELOG.name, CALIBRATOR_CHANGELOG.name),
-)
+TRANSACTIONAL = [
+    topic.name for agent in (RESOLVER, CALIBRATOR) for topic in (*agent.writes, agent.changelog)
+]
+"""Half of a transaction may be a dead letter, and nothing else."""
 REASON_HEADER = "__connect.errors.exception.class.name"
 LAG_MIN = 500
 """So many records behind is lag, and not the way from the log to the worker."""
