@@ -9,9 +9,10 @@ class _Heard(logging.Handler):
     reason = ""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Of host, port and reason, the values of such a line, the last one."""
-        if record.levelno >= logging.WARNING and isinstance(record.args, tuple) and record.args:
-            self.reason = str(record.args[-1])
+        """Such a line names the broker, and then the reason."""
+        match record.args:
+            case (_, *_, reason) if str(record.msg).startswith("Unable"):
+                self.reason = str(reason)
 
 
 _heard = _Heard()
