@@ -6,7 +6,6 @@ the classes.
 """
 
 from agents_topics.denied import denied_in_words
-from trueup.unreached import reason
 
 USAGE, ENVIRONMENT, BAD_INPUT, NOT_EXACT, INTERRUPTED = 2, 3, 4, 5, 130
 
@@ -47,6 +46,8 @@ def ending_of(problem: BaseException) -> tuple[str, int] | None:
         if name in UNREACHABLE:
             said = str(problem) or "no answer in time"
             if type(problem).__name__ == "KafkaConnectionError":
+                from trueup.unreached import reason  # logging: by now it is loaded
+
                 said = f"no Kafka broker answers{reason()}"  # its own words are Python's
             fix = "check KAFKA_BOOTSTRAP and DATABASE_URL, and that the servers run"
             return f"A server cannot be reached: {said}; {fix}.", ENVIRONMENT

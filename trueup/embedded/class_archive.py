@@ -29,14 +29,14 @@ class ClassArchive:
     def __init__(self, jars: Path, java: Java) -> None:
         digest = hashlib.sha256(f"{java.path.resolve()}\n{java.version}".encode()).hexdigest()
         self._path = jars / f"classes-{digest[:16]}.jsa"
-        # An archive is made on top of Java's own one, which a Java that was cut to size lacks.
-        self._has_base = any(java.path.resolve().parents[1].glob("lib/*/classes*.jsa"))
+        self._java_home = java.path.resolve().parents[1]
 
     @property
     def can_be_made(self) -> bool:
         """Whether there is none yet, a place for it, and a Java that makes one."""
         has_place = not self._path.exists() and os.access(self._path.parent, os.W_OK)
-        return self._has_base and has_place
+        # It is made on top of Java's own one, which a Java that was cut to size lacks.
+        return has_place and any(self._java_home.glob("lib/*/classes*.jsa"))
 
     @property
     def use(self) -> list[str]:
