@@ -21,6 +21,7 @@ from agents_topics.identifiers import tenant_id_of
 from agents_topics.policy_file import load_policy
 from streams.partitioner import partitions_of
 from streams.topic_admin import create_topics
+from tests.no_such_day import no_such_day
 from trueup.check import RECORD_BYTES_MAX, LineReader, Problem, check_lines
 from trueup.demo_workload import workload
 from trueup.embedded.problems import EnvironmentProblem
@@ -142,7 +143,7 @@ def test_a_line_that_is_too_long_for_a_record_is_a_problem() -> None:
 @pytest.mark.parametrize(
     ("changes", "field", "reason"),
     [
-        ({"occurred_at": "2026-02-30T00:00:00Z"}, "occurred_at", "day "),
+        ({"occurred_at": "2026-02-30T00:00:00Z"}, "occurred_at", no_such_day(2026, 2, 30)),
         ({"metadata": {"text": "x" * 5_000}}, "metadata", "5012 bytes, at most 4096"),
         ({"agent_id": "a\0b"}, "agent_id", "holds the character U+0000"),
         ({"deal_stage": "handshake"}, "deal_stage", "must be 'prospecting', 'discovery'"),

@@ -8,6 +8,7 @@ import pytest
 from agents_topics.identifiers import tenant_id_of
 from agents_topics.policy import PolicyProblem
 from agents_topics.policy_file import load_policy, parse_policy
+from tests.no_such_day import no_such_day
 
 ACME = tenant_id_of("acme")
 OTHER = "00000000-0000-4000-8000-000000000001"
@@ -144,7 +145,8 @@ def test_the_default_policy_is_what_it_was():
         ("tenants.acme.call", f"tenants.{ACME}.call", "line 20: .*rules of its own twice"),
         ('send = "logprob"', 'sent = "logprob"', "line 10: .*has no action type 'sent'"),
         ('send = "logprob"', 'send = "mood"', "line 10: version.0.confidence_sources.send"),
-        ("2026-02-01T00:00:00Z", "2026-02-31T00:00:00Z", "line 34: effective_from: day "),
+        ("2026-02-01T00:00:00Z", "2026-02-31T00:00:00Z",
+         f"line 34: effective_from: {no_such_day(2026, 2, 31)}"),
         ("2026-02-01T00:00:00Z", "2026-02-01", "line 34: version.1.effective_from: String should"),
         ("[[version]]\n\n", '[[version]]\neffective_from = "2026-01-01T00:00:00Z"\n',
          "line 8: the first version is in force from the beginning"),

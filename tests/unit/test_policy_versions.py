@@ -10,6 +10,7 @@ from agents_topics.topics import TOPICS
 from streams.changelog import StateProblem
 from streams.resolve_outcomes import ResolverSettings, ResolverWork
 from tables.outcome_resolver import ACTIONS, INTERACTIONS
+from tests.no_such_day import no_such_day
 from tests.resolver_task import HOUR, START, Task
 
 GRACE = {ACTIONS: HOUR, INTERACTIONS: HOUR}
@@ -105,7 +106,7 @@ def test_what_is_left_at_its_default_is_not_part_of_a_versions_digest():
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        (LATER.replace("2026-02-01", "2026-02-31"), "effective_from: day "),
+        (LATER.replace("2026-02-01", "2026-02-31"), f"effective_from: {no_such_day(2026, 2, 31)}"),
         (FIRST.replace('"deal"', '"a/b"'), "version.0.action_types.qualify.0.type"),
         (FIRST.replace("types.qualify", 'types."a/b"'), "version.0.action_types.a/b"),
         (FIRST.replace('"deal"', '"a\\u0000b"'), "version.0.action_types.qualify.0.type"),
